@@ -1,0 +1,40 @@
+"""The ``zdd`` command. One module per command: ``HELP``, ``arguments(parser)`` and ``run(options) -> int``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from zdd_sdk.errors import ZddError
+
+__all__ = ["main"]
+
+COMMANDS = ("serve", "drain", "fleet", "release", "rehearse", "explain")
+"""In the order ``zdd --help`` lists them; each is a module of this package."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one ``zdd`` command and return its exit status: 0 done, 1 a check failed, 2 bad input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(words[0] if words else "")
+    options = parser.parse_args(words)
+    try:
+        return int(options.run(options))
+    except ZddError as error:
+        print(f"zdd: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="zdd", description="Deploy without downtime, from inside the service.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name in COMMANDS if wanted not in COMMANDS else (wanted,):
+        module = importlib.import_module(f"zdd_sdk.cli.{name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.arguments(command)
+        command.set_defaults(run=module.run)
+    return parser

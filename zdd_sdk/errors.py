@@ -1,0 +1,221 @@
+"""The error tree.
+
+Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a caller would expect:
+
+* ZddError(Exception)
+  * SettingsError(ValueError)               an option is unknown, missing or has an impossible value
+    * StoreNotConfigured                    production marker found and no ``ZDD_REDIS_URL``
+    * SecretNotConfigured                   ``ZDD_SECRET`` is missing or shorter than 32 bytes
+  * MissingExtra(ImportError)               a feature needs a package that is not installed
+  * StoreUnavailable(ConnectionError)       Redis did not answer inside its budget
+  * StoreReplyError(RuntimeError)           Redis answered with an error reply
+  * RecordError(ValueError)                 a stored value cannot be read
+    * RecordUndecodable                     its bytes are not what the frame says
+    * RecordTooNew                          a newer release wrote it in a format this one cannot read
+  * SessionError(RuntimeError)
+    * SessionGone                           logged out or expired while the request ran
+    * SessionReadOnly                       a pre-login snapshot or a stale copy cannot be changed
+    * SessionUnavailable(ConnectionError)   the session was needed and Redis is away
+    * SessionTooLarge(ValueError)           a field or a session exceeds its size limit
+    * SessionValueError(ValueError)         a value cannot be stored, or a name is reserved
+  * LifecycleError(RuntimeError)            the drain cannot fit the grace period, or no instance matches
+  * FleetError(RuntimeError)
+    * FleetUnknown                          the registry cannot say who is alive right now
+    * FleetTimeout(TimeoutError)            ``zdd fleet wait`` did not see what it waited for
+  * RehearsalError(RuntimeError)            the rehearsal could not be carried out
+
+Each class has a stable ``code`` (also the anchor of its paragraph in ``docs/errors.md``) and the HTTP
+``status`` an application answers with. Messages name the key, field or option, never a secret value.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "FleetError",
+    "FleetTimeout",
+    "FleetUnknown",
+    "LifecycleError",
+    "MissingExtra",
+    "RecordError",
+    "RecordTooNew",
+    "RecordUndecodable",
+    "RehearsalError",
+    "SecretNotConfigured",
+    "SessionError",
+    "SessionGone",
+    "SessionReadOnly",
+    "SessionTooLarge",
+    "SessionUnavailable",
+    "SessionValueError",
+    "SettingsError",
+    "StoreNotConfigured",
+    "StoreReplyError",
+    "StoreUnavailable",
+    "ZddError",
+]
+
+
+class ZddError(Exception):
+    """Base of every error zdd-sdk raises on purpose."""
+
+    code: ClassVar[str] = "zdd-error"
+    status: ClassVar[int] = 500
+
+    @property
+    def docs(self) -> str:
+        """Where this error is explained, relative to the documentation's root."""
+        return f"errors.md#{self.code}"
+
+
+class SettingsError(ZddError, ValueError):
+    """An option is unknown, missing, or has a value that cannot work; the message names it."""
+
+    code = "settings"
+
+
+class StoreNotConfigured(SettingsError):
+    """A production marker was found and no store URL is set: an embedded engine would lose everything."""
+
+    code = "store-not-configured"
+
+
+class SecretNotConfigured(SettingsError):
+    """``ZDD_SECRET`` is missing or has fewer than 32 bytes."""
+
+    code = "secret-not-configured"
+
+
+class MissingExtra(ZddError, ImportError):
+    """A feature was constructed whose package is not installed; the message gives the pip command."""
+
+    code = "missing-extra"
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs a package that is not installed: pip install 'zdd-sdk[{extra}]'")
+
+
+class StoreUnavailable(ZddError, ConnectionError):
+    """Redis did not answer inside the budget (500 ms in all by default), or the breaker is open.
+
+    Attributes:
+        sent: ``True`` if the commands may have reached Redis, so that a write may have happened.
+        retry_after: seconds a client should wait, for the ``Retry-After`` header.
+    """
+
+    code = "store-unavailable"
+    status = 503
+
+    def __init__(self, message: str, *, sent: bool = False, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.retry_after = retry_after
+
+
+class StoreReplyError(ZddError, RuntimeError):
+    """Redis answered one call with an error reply (``OOM``, ``WRONGTYPE``, ``READONLY`` …).
+
+    Attributes:
+        prefix: the first word of the reply, upper case.
+    """
+
+    code = "store-reply"
+    status = 503
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.prefix = message.partition(" ")[0].upper()
+
+
+class RecordError(ZddError, ValueError):
+    """A stored value cannot be read; it is left as it is."""
+
+    code = "record"
+
+
+class RecordUndecodable(RecordError):
+    """The bytes of a stored value are not what its frame says."""
+
+    code = "record-undecodable"
+
+
+class RecordTooNew(RecordError):
+    """A newer release wrote this value in a format this release cannot read."""
+
+    code = "record-too-new"
+
+
+class SessionError(ZddError, RuntimeError):
+    """Base of what can go wrong with a user's session."""
+
+    code = "session"
+
+
+class SessionGone(SessionError):
+    """The session was logged out, revoked or expired while this request ran; nothing was written."""
+
+    code = "session-gone"
+    status = 409
+
+
+class SessionReadOnly(SessionError):
+    """A change was made to a pre-login snapshot or to a stale copy, which can only be read."""
+
+    code = "session-read-only"
+    status = 409
+
+
+class SessionUnavailable(SessionError, ConnectionError):
+    """The session was needed and Redis is away; the cookie is left untouched."""
+
+    code = "session-unavailable"
+    status = 503
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SessionTooLarge(SessionError, ValueError):
+    """A field is larger than 64 KiB or the session larger than 256 KiB (defaults)."""
+
+    code = "session-too-large"
+    status = 413
+
+
+class SessionValueError(SessionError, ValueError):
+    """A value cannot be stored in a session, or a field's name is not allowed."""
+
+    code = "session-value"
+
+
+class LifecycleError(ZddError, RuntimeError):
+    """A drain cannot be carried out as configured, or no instance matches."""
+
+    code = "lifecycle"
+
+
+class FleetError(ZddError, RuntimeError):
+    """Base of what can go wrong with the registry of live workers."""
+
+    code = "fleet"
+
+
+class FleetUnknown(FleetError):
+    """The registry was flushed or out of reach lately and cannot say who is alive."""
+
+    code = "fleet-unknown"
+    status = 503
+
+
+class FleetTimeout(FleetError, TimeoutError):
+    """The fleet did not reach the awaited state in time."""
+
+    code = "fleet-timeout"
+
+
+class RehearsalError(ZddError, RuntimeError):
+    """The rehearsal could not be carried out; says which step, with the server's last output."""
+
+    code = "rehearsal"

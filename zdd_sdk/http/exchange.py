@@ -1,0 +1,154 @@
+"""The state of one request and its answer, shared by all parts, behind one contextvar.
+
+The drivers in `zdd_sdk.web` create an `Exchange`, put it behind the contextvar once and mutate it;
+the variable itself is never set again during the request, so that thread pools and tasks see the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from zdd_sdk.errors import StoreUnavailable
+    from zdd_sdk.http.problem import Answer
+    from zdd_sdk.store import Call, Store
+
+__all__ = ["Exchange", "Hold", "Participant", "current_exchange", "exchange_variable"]
+
+exchange_variable: ContextVar[Exchange | None] = ContextVar("zdd_exchange", default=None)
+"""Set once per request by the driver."""
+
+
+def current_exchange() -> Exchange | None:
+    """Return the exchange of the request this code runs for, or ``None`` outside a request."""
+    return exchange_variable.get()
+
+
+class Participant(Protocol):
+    """A part that takes part in exchanges. It keeps its state of a request in ``exchange.parts[name]``."""
+
+    name: str
+
+    def leaving(self, exchange: Exchange) -> Sequence[Call[Any]]:
+        """Return what to ask before the answer's first byte.
+
+        Asked again after each trip until every participant returns nothing; the calls of all
+        participants share one trip. ``exchange.status`` is known. Must be cheap and return nothing
+        if the part was not used.
+        """
+
+    def left(self, exchange: Exchange, results: Sequence[Any]) -> None:
+        """Take the results of the calls just returned, in order; may add to ``exchange.response_headers``."""
+
+    def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
+        """Say what to answer instead when the leave's trip failed; ``None`` lets the answer go as it is."""
+
+
+class Hold:
+    """Keeps an answer's bytes back until released; made by `Exchange.hold`."""
+
+    __slots__ = ("_exchange", "_released")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._released = False
+
+    def release(self) -> None:
+        """Let the bytes go once no other hold is left; calling it twice is harmless."""
+        if not self._released:
+            self._released = True
+            self._exchange.held -= 1
+
+
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        method: HTTP method in upper case; ``WEBSOCKET`` for a WebSocket.
+        path: decoded path.
+        scheme: ``http``, ``https``, ``ws`` or ``wss``, as the server saw it.
+        store: the store of this driver (asyncio on an ASGI loop, else blocking), or ``None``.
+        status: status of the answer, 0 until it is known.
+        response_headers: headers parts want on the answer, added before its first byte.
+        parts: state of each participant by name.
+        held: how many holds are not yet released.
+        commit_observed: the application's commit has been seen (or there is none to wait for).
+    """
+
+    __slots__ = (
+        "_after_commit",
+        "_final_bytes",
+        "_headers",
+        "commit_observed",
+        "held",
+        "method",
+        "parts",
+        "path",
+        "response_headers",
+        "scheme",
+        "status",
+        "store",
+    )
+
+    def __init__(
+        self, method: str, path: str, scheme: str, headers: Callable[[str], Iterable[str]], store: Store | None
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.scheme = scheme
+        self.store = store
+        self.status = 0
+        self.response_headers: list[tuple[str, str]] = []
+        self.parts: dict[str, Any] = {}
+        self.held = 0
+        self.commit_observed = False
+        self._headers = headers
+        self._final_bytes: list[Callable[[int, Sequence[tuple[str, str]], bytes], None]] = []
+        self._after_commit: list[Callable[[], None]] = []
+
+    def header_values(self, name: str) -> tuple[str, ...]:
+        """Return every value of a request header; ``name`` in lower case."""
+        return tuple(self._headers(name))
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a request header, or ``None``; ``name`` in lower case."""
+        return next(iter(self._headers(name)), None)
+
+    def hold(self) -> Hold:
+        """Keep the answer's bytes back from the client until the returned hold is released.
+
+        The inner half then collects the body (unless the handler returned a stream) and sends
+        nothing before the leave is done.
+        """
+        self.held += 1
+        return Hold(self)
+
+    def on_final_bytes(self, callback: Callable[[int, Sequence[tuple[str, str]], bytes], None]) -> None:
+        """Call ``callback(status, headers, body)`` with the answer as the route made it, identity-encoded.
+
+        Called by the inner half, below all user middleware, before the leave; not called for streams.
+        """
+        self._final_bytes.append(callback)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` once the application's commit has been observed, before the leave."""
+        self._after_commit.append(callback)
+
+    def final_bytes(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Run the final-bytes callbacks; for drivers."""
+        for callback in self._final_bytes:
+            callback(status, headers, body)
+
+    def committed(self) -> None:
+        """Note that the commit has been observed and run the callbacks once; for drivers and database glue."""
+        if not self.commit_observed:
+            self.commit_observed = True
+            for callback in self._after_commit:
+                callback()
+
+    @property
+    def wants_final_bytes(self) -> bool:
+        """Whether any participant waits for the whole body."""
+        return bool(self._final_bytes)

@@ -1,0 +1,27 @@
+"""One place to configure: arguments > ``ZDD_*`` > ``zdd.toml`` or ``[tool.zdd]`` > defaults."""
+
+from zdd_sdk.settings.load import Loaded, load_settings
+from zdd_sdk.settings.model import (
+    FleetSettings,
+    LifecycleSettings,
+    Option,
+    ReleaseSettings,
+    SessionSettings,
+    Settings,
+    StoreSettings,
+)
+from zdd_sdk.settings.options import Leaf, leaves
+
+__all__ = [
+    "FleetSettings",
+    "Leaf",
+    "LifecycleSettings",
+    "Loaded",
+    "Option",
+    "ReleaseSettings",
+    "SessionSettings",
+    "Settings",
+    "StoreSettings",
+    "leaves",
+    "load_settings",
+]

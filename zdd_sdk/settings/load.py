@@ -1,0 +1,166 @@
+"""Fill `Settings` from arguments, the environment, a file and the defaults, and remember which said what."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from zdd_sdk.errors import SettingsError
+from zdd_sdk.settings.model import Part, Settings
+from zdd_sdk.settings.options import Leaf, leaves
+
+__all__ = ["Loaded", "load_settings"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_OTHER_ENV = frozenset({"ZDD_CONFIG"})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Effective settings, and where each value came from.
+
+    Attributes:
+        values: the settings.
+        origins: for each option's path: ``"argument"``, ``"ZDD_…"``, the file's name, or ``"default"``.
+    """
+
+    values: Settings
+    origins: Mapping[str, str]
+
+    def shown(self) -> dict[str, str]:
+        """Every option as people write it; secrets only as set or unset."""
+        return {leaf.path: leaf.show(self.value(leaf)) for leaf in leaves()}
+
+    def fingerprint(self) -> str:
+        """16 hex digits that differ when any shown option differs; two workers compare configurations by it."""
+        text = "\n".join(f"{path}={value}" for path, value in self.shown().items())
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def value(self, leaf: Leaf) -> Any:
+        """The effective value of one option."""
+        holder = getattr(self.values, leaf.part) if leaf.part else self.values
+        return getattr(holder, leaf.name)
+
+
+def load_settings(
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Loaded:
+    """Resolve every option: arguments, then ``ZDD_*``, then ``zdd.toml`` or ``[tool.zdd]``, then defaults.
+
+    Args:
+        arguments: options by path (``"sessions.idle_timeout"``), or one mapping or struct per part.
+        environ: the environment; default the process's.
+        directory: where ``zdd.toml`` or ``pyproject.toml`` lies; default the working directory.
+            ``ZDD_CONFIG`` names a file instead.
+
+    Raises:
+        SettingsError: an unknown argument, or a value that cannot be. An unknown ``ZDD_*`` variable or
+            file entry only warns, so that release N boots beside the file of release N+1.
+    """
+    environ = os.environ if environ is None else environ
+    file, name = _read_file(environ, directory or Path.cwd())
+    sources = [
+        ("argument", _flatten(arguments or {})),
+        ("environment", _from_environ(environ)),
+        (name, _flatten(file)),
+    ]
+    _refuse_unknown(sources)
+    return _resolve(sources)
+
+
+def _resolve(sources: list[tuple[str, dict[str, Any]]]) -> Loaded:
+    tables: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for leaf in leaves():
+        origin, value = next(((o, values[leaf.path]) for o, values in sources if leaf.path in values), ("default", None))
+        origins[leaf.path] = leaf.env if origin == "environment" else origin
+        if origin == "default":
+            continue
+        holder = tables.setdefault(leaf.part, {}) if leaf.part else tables
+        holder[leaf.name] = _checked(leaf, value, origins[leaf.path])
+    values = msgspec.convert(tables, Settings)
+    _check_names(values)
+    return Loaded(values, origins)
+
+
+def _checked(leaf: Leaf, value: Any, origin: str) -> Any:
+    try:
+        return msgspec.convert(leaf.parse(value), leaf.type, strict=origin == "argument" and not isinstance(value, str))
+    except (ValueError, TypeError) as error:
+        shown = "its value" if leaf.option.secret else repr(value)
+        detail = "" if leaf.option.secret else f": {error}"
+        message = f"{leaf.path} (from {origin}) cannot be {shown}{detail}"
+        raise SettingsError(message) from None
+
+
+def _check_names(values: Settings) -> None:
+    for path, text in (("service", values.service), ("environment", values.environment)):
+        if not _NAME.match(text):
+            message = f"{path} cannot be {text!r}: it names keys in Redis, so 1 to 64 of a-z A-Z 0-9 . _ -"
+            raise SettingsError(message)
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    known = {leaf.env: leaf.path for leaf in leaves()}
+    return {
+        known.get(name, name): value
+        for name, value in environ.items()
+        if name.startswith("ZDD_") and name not in _OTHER_ENV
+    }
+
+
+def _read_file(environ: Mapping[str, str], directory: Path) -> tuple[dict[str, Any], str]:
+    if named := environ.get("ZDD_CONFIG"):
+        return _parse(Path(named)), Path(named).name
+    if (path := directory / "zdd.toml").is_file():
+        return _parse(path), path.name
+    if (path := directory / "pyproject.toml").is_file():
+        return _parse(path).get("tool", {}).get("zdd", {}), "pyproject.toml [tool.zdd]"
+    return {}, "zdd.toml"
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        message = f"{path.name} cannot be read: {error}"
+        raise SettingsError(message) from error
+
+
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {leaf.part for leaf in leaves() if leaf.part}
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in parts and isinstance(value, Part):
+            flat.update({f"{name}.{inner}": getattr(value, inner) for inner in value.__struct_fields__})
+        elif name in parts and isinstance(value, Mapping):
+            flat.update({f"{name}.{inner}": entry for inner, entry in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _refuse_unknown(sources: list[tuple[str, dict[str, Any]]]) -> None:
+    known = {leaf.path for leaf in leaves()}
+    for origin, values in sources:
+        for name in values.keys() - known:
+            if origin == "environment" and not name.startswith("ZDD_"):
+                continue
+            near = get_close_matches(name, [*known, *(leaf.env for leaf in leaves())], 1)
+            message = f"{name} (from {origin}) is not an option" + (f"; did you mean {near[0]}?" if near else "")
+            if origin == "argument":
+                raise SettingsError(message)
+            warnings.warn(message, stacklevel=4)
