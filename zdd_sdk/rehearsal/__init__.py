@@ -1,0 +1,1 @@
+"""A real deployment, run under load before the real one: ``zdd rehearse``."""
