@@ -29,10 +29,12 @@ class Store(Protocol):
     @property
     def cluster(self) -> bool:
         """Whether keys live in slots, so that one trip is one parallel wave over the nodes."""
+        ...
 
     @property
     def available(self) -> bool:
         """``False`` while the breaker is open: an ordinary `ask` would raise at once."""
+        ...
 
     @overload
     async def ask(self, a: Call[A], /, *, probe: bool = False) -> tuple[A]: ...
@@ -68,30 +70,37 @@ class Store(Protocol):
             StoreUnavailable: no answer inside the budget, or the breaker is open.
             StoreReplyError: an error reply that the call did not map.
         """
+        ...
 
     async def wait(self, call: Call[T], timeout: float) -> T:
         """Run a blocking command (``BLPOP`` …) for up to ``timeout`` seconds on a connection of its own."""
+        ...
 
     def listen(self, *channels: str) -> AsyncIterator[tuple[str, bytes]]:
         """Yield ``(channel, payload)`` as published, on a connection of its own, until closed."""
+        ...
 
     async def run(self, function: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Call a user's function: awaited if it returns an awaitable (asyncio store only)."""
+        ...
 
     def spawn(self, flow: Coroutine[Any, Any, Any], /) -> None:
         """Run a flow beside this one: a task on asyncio, at once on the blocking store."""
 
     async def single_flight(self, key: str, flow: Callable[[], Coroutine[Any, Any, T]], /) -> T:
         """Run ``flow`` once per process for callers that come with the same key at the same time."""
+        ...
 
     async def shield(self, flow: Coroutine[Any, Any, T], /) -> T:
         """Run ``flow`` to its end even if this caller is cancelled."""
+        ...
 
     async def sleep(self, seconds: float) -> None:
         """Pause this flow for ``seconds``."""
 
     def clock(self) -> float:
         """Monotonic seconds, for intervals only; server time comes from scripts."""
+        ...
 
     async def close(self) -> None:
         """Close every connection of this loop or process."""

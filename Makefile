@@ -1,0 +1,72 @@
+# The entry for people. Every target sets itself up; a second run starts at once.
+#   make demo    rehearse a rolling deployment of the shop, with and without the SDK
+#   make test    everything that must hold, on fakeredis and on a real engine
+#   make check   style, types, floors, public names
+# PYTHON picks the interpreter (PYTHON=python3.12), VENV the folder it is installed into, JOBS the test processes.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check types style floors test-min bench docs settings api clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+# pip learned --group (PEP 735) in 25.1; the one that comes with Python 3.11 is older, so it is renewed inside the venv.
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.group-%: pyproject.toml $(VENV)/.pip
+	$(PIP) install --editable . --group $*
+	@touch $@
+
+demo: $(VENV)/.group-demo ## rehearse a rolling deployment of the shop, with and without the SDK (3 minutes)
+	$(BIN)/python docs/examples/shop_fastapi/demo.py
+
+test: $(VENV)/.group-test ## run everything that must hold (10 minutes on 2 cores)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+check: style types floors ## style, types, floors, public names
+	$(BIN)/python -m pytest -q tests/house/test_public_names.py tests/house/test_documented.py
+
+style: $(VENV)/.group-check ## ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.group-check ## mypy and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+floors: $(VENV)/.group-check ## import-linter
+	$(BIN)/lint-imports
+
+test-min: ## the tests on the oldest dependencies that pyproject.toml allows, in .venv-min
+	$(MAKE) .venv-min/.lowest VENV=.venv-min
+	.venv-min/bin/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+.venv-min/.lowest: pyproject.toml tests/house/lowest.py $(VENV)/.pip
+	$(BIN)/python tests/house/lowest.py > $(VENV)/lowest.txt
+	$(PIP) install --editable . --group test --constraint $(VENV)/lowest.txt
+	@touch $@
+
+bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per request, import time)
+	$(BIN)/python -m pytest -q -s tests/bench $(ARGS)
+
+docs: $(VENV)/.group-docs ## build the HTML documentation into build/docs
+	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs build/docs
+
+settings: $(VENV)/.group-test ## write docs/settings.md anew
+	$(BIN)/python tests/house/settings_page.py
+
+api: $(VENV)/.group-test ## write tests/house/public_names.txt anew, after a change that was meant
+	$(BIN)/python tests/house/public_names.py
+
+clean: ## remove what the other targets have made
+	rm -rf .venv .venv-min build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
