@@ -59,7 +59,7 @@ class Hold:
         """Let the bytes go once no other hold is left; calling it twice is harmless."""
         if not self._released:
             self._released = True
-            self._exchange.held -= 1
+            self._exchange.let_go()
 
 
 class Exchange:
@@ -74,6 +74,8 @@ class Exchange:
         response_headers: headers parts want on the answer, added before its first byte.
         parts: state of each participant by name.
         held: how many holds are not yet released.
+        awaits_commit: database glue sets it where the commit comes after the route's answer; a held
+            answer then waits for `committed`, at the latest for the route's return.
         commit_observed: the application's commit has been seen (or there is none to wait for).
     """
 
@@ -81,6 +83,8 @@ class Exchange:
         "_after_commit",
         "_final_bytes",
         "_headers",
+        "_when_released",
+        "awaits_commit",
         "commit_observed",
         "held",
         "method",
@@ -103,10 +107,12 @@ class Exchange:
         self.response_headers: list[tuple[str, str]] = []
         self.parts: dict[str, Any] = {}
         self.held = 0
+        self.awaits_commit = False
         self.commit_observed = False
         self._headers = headers
         self._final_bytes: list[Callable[[int, Sequence[tuple[str, str]], bytes], None]] = []
         self._after_commit: list[Callable[[], None]] = []
+        self._when_released: list[Callable[[], None]] = []
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every value of a request header; ``name`` in lower case."""
@@ -125,6 +131,20 @@ class Exchange:
         self.held += 1
         return Hold(self)
 
+    def let_go(self) -> None:
+        """Count one hold less; for `Hold`."""
+        self.held -= 1
+        if not self.held:
+            for callback in self._when_released:
+                callback()
+
+    def when_released(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` once no hold is left: at once if there is none; for drivers."""
+        if self.held:
+            self._when_released.append(callback)
+        else:
+            callback()
+
     def on_final_bytes(self, callback: Callable[[int, Sequence[tuple[str, str]], bytes], None]) -> None:
         """Call ``callback(status, headers, body)`` with the answer as the route made it, identity-encoded.
 
@@ -134,7 +154,10 @@ class Exchange:
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` once the application's commit has been observed, before the leave."""
-        self._after_commit.append(callback)
+        if self.commit_observed:
+            callback()
+        else:
+            self._after_commit.append(callback)
 
     def final_bytes(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Run the final-bytes callbacks; for drivers."""

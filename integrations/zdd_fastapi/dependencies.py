@@ -1,0 +1,46 @@
+"""The session as a FastAPI dependency."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from zdd_sdk import ZeroDowntime
+from zdd_sdk.errors import SettingsError
+from zdd_sdk.http import Exchange
+from zdd_sdk.sessions import Session
+
+__all__ = ["LazySession", "UserSession", "lazy_session", "user_session"]
+
+
+async def user_session(connection: HTTPConnection) -> Session:
+    """Load the session of this request: one trip to Redis, once per request.
+
+    Raises:
+        SessionUnavailable: Redis is away and ``on_unavailable`` is ``fail``; answered with 503.
+    """
+    zdd, exchange = _wired(connection)
+    return await zdd.sessions.load(exchange)
+
+
+async def lazy_session(connection: HTTPConnection) -> Session:
+    """Return the session without loading it: ``await session.load()`` when needed; ``logout()`` never needs it."""
+    zdd, exchange = _wired(connection)
+    return zdd.sessions.open(exchange)
+
+
+def _wired(connection: HTTPConnection) -> tuple[ZeroDowntime, Exchange]:
+    try:
+        return connection.scope["zdd"], connection.scope["zdd.exchange"]
+    except KeyError:
+        message = "the session needs the middleware: app.add_middleware(ZddMiddleware, zdd=zdd)"
+        raise SettingsError(message) from None
+
+
+UserSession = Annotated[Session, Depends(user_session)]
+"""A parameter of this type is the request's session, loaded."""
+
+LazySession = Annotated[Session, Depends(lazy_session)]
+"""A parameter of this type is the request's session, not loaded yet."""

@@ -1,0 +1,1 @@
+"""zdd-sdk: makes a service safe to deploy without downtime, from inside the service."""

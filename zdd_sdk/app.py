@@ -1,0 +1,229 @@
+"""`ZeroDowntime`: builds each part once and hands it its store."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zdd_sdk.errors import SecretNotConfigured
+from zdd_sdk.release import Release, detect_release
+from zdd_sdk.secrets import Secrets
+from zdd_sdk.settings import Loaded, Settings, load_settings
+
+if TYPE_CHECKING:
+    from zdd_sdk.fleet import Fleet
+    from zdd_sdk.http import Participant
+    from zdd_sdk.lifecycle import Lifecycle
+    from zdd_sdk.sessions import Sessions
+    from zdd_sdk.store import Keys, Store
+    from zdd_sdk.store.connect import Stores
+
+__all__ = ["ZeroDowntime"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ZeroDowntime:
+    """One service, made safe to deploy. Create it once, at import; it connects and starts nothing until served.
+
+    Args:
+        service: name of the service; names the keys in Redis.
+        environment: deployment environment; names the keys in Redis.
+        redis_url: where Redis is; default ``ZDD_REDIS_URL``, else an embedded engine in development.
+        directory: where ``zdd.toml`` or ``pyproject.toml`` lies; default the working directory.
+        options: any other option, by part: ``sessions={"idle_timeout": "1h"}``.
+
+    Raises:
+        SettingsError: an unknown option or an impossible value.
+    """
+
+    def __init__(
+        self,
+        service: str | None = None,
+        *,
+        environment: str | None = None,
+        redis_url: str | None = None,
+        directory: Path | None = None,
+        **options: Any,
+    ) -> None:
+        given = {"service": service, "environment": environment, "store.redis_url": redis_url}
+        arguments = {**options, **{name: value for name, value in given.items() if value is not None}}
+        self._directory = directory
+        self._pid = 0
+        self._lock = threading.Lock()
+        self.loaded: Loaded = load_settings(arguments, directory=directory)
+
+    @property
+    def settings(self) -> Settings:
+        """The effective settings."""
+        return self.loaded.values
+
+    @property
+    def stock(self) -> bool:
+        """Whether ``ZDD_MODE=stock``: the service behaves as if it had never heard of zdd (rehearsals only)."""
+        return self.settings.mode == "stock"
+
+    @cached_property
+    def release(self) -> Release:
+        """Which release this process runs, each field with where it was learned from."""
+        return detect_release(
+            self.settings.release,
+            self.settings.environment,
+            directory=self._directory or Path.cwd(),
+            origins=self.loaded.origins,
+        )
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Names of this service's keys in Redis."""
+        from zdd_sdk.store import Keys
+
+        return Keys(self.settings.service, self.settings.environment)
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The asyncio and the blocking store; nothing connects until one is asked."""
+        from zdd_sdk.store.connect import Stores
+
+        return Stores(self.settings.store, self.keys, on_breaker_open=self._wake)
+
+    def aio_store(self) -> Store | None:
+        """Return the store for the running event loop, or ``None`` where the service has none."""
+        return None if self.stock or self.settings.store.redis_url == "off" else self.stores.aio
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The root secrets; in development one that is kept beside the embedded engine.
+
+        Raises:
+            SecretNotConfigured: outside development without ``ZDD_SECRET``, or one too short.
+        """
+        from zdd_sdk.store.embedded import development_secret, is_production
+
+        roots = self.settings.secret
+        if not roots and (marker := is_production(self.settings.environment, os.environ)):
+            message = (
+                f"ZDD_SECRET is not set, and this is production ({marker}): "
+                "give at least 32 random bytes, e.g. the output of `openssl rand -hex 32`"
+            )
+            raise SecretNotConfigured(message)
+        return Secrets(roots or (development_secret(self.settings.service, self.settings.environment),))
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        """States, health and drain of this process."""
+        from zdd_sdk.lifecycle import Lifecycle
+
+        return Lifecycle(
+            self.settings.lifecycle,
+            service=self.settings.service,
+            environment=self.settings.environment,
+            release={"version": self.release.version.value, "commit": self.release.commit.value},
+        )
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """Who else is alive."""
+        from zdd_sdk.fleet import Fleet
+
+        return Fleet(
+            self.settings.fleet,
+            self.keys,
+            lambda: self.stores.blocking,
+            release=self.release,
+            instance=self.lifecycle.instance,
+            fingerprint=self.loaded.fingerprint(),
+            shown=self.loaded.shown(),
+            lifecycle_state=lambda: self.lifecycle.state.value,
+        )
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Users' sessions."""
+        from zdd_sdk.sessions import Sessions
+
+        return Sessions(
+            self.settings.sessions, self.keys, lambda: self.secrets, release=self.release.label, stock=self.stock
+        )
+
+    @cached_property
+    def participants(self) -> tuple[Participant, ...]:
+        """The parts that take part in exchanges, in their fixed order."""
+        return (self.sessions,) if self.settings.sessions.enabled else ()
+
+    def check(self, function: F | None = None, *, critical: bool = False, name: str | None = None) -> Any:
+        """Register a dependency check: ``@zdd.check`` or ``@zdd.check(critical=True)``.
+
+        Args:
+            function: sync or async, no arguments; healthy unless it raises or returns ``False``.
+            critical: take this instance out of rotation while the check fails.
+            name: how health answers call it; default the function's name.
+        """
+        return self.lifecycle.check(function, critical=critical, name=name)
+
+    @property
+    def started(self) -> bool:
+        """Whether this process (not its parent before a fork) has started."""
+        return self._pid == os.getpid()
+
+    def start(self) -> None:
+        """Check the configuration, start the background threads and report ready; once per process.
+
+        Connects nothing itself: a service boots without Redis.
+
+        Raises:
+            StoreNotConfigured: no store URL in production.
+            SecretNotConfigured: no secret in production.
+        """
+        from zdd_sdk.lifecycle import activate
+
+        with self._lock:
+            if self.started:
+                return
+            if not self.stock:
+                self._refuse_misconfiguration()
+            activate(self.lifecycle)
+            self.lifecycle.start()
+            if self._pulses:
+                self.fleet.start()
+            self.lifecycle.mark_ready()
+            self._pid = os.getpid()
+
+    async def shutdown(self) -> None:
+        """Say goodbye to the fleet, run the shutdown hooks, close the stores; Redis last."""
+        if not self.started:
+            return
+        self.lifecycle.mark_stopping()
+        self.lifecycle.stop()
+        if self._pulses:
+            self.fleet.stop()
+        if not self.stock:
+            await self.stores.aio.close()
+            self.stores.close()
+        self._pid = 0
+
+    @property
+    def _pulses(self) -> bool:
+        return not self.stock and self.settings.fleet.enabled and self.settings.store.redis_url != "off"
+
+    def _refuse_misconfiguration(self) -> None:
+        from zdd_sdk.store.embedded import is_production
+
+        self.secrets.derive("start")
+        url = self.settings.store.redis_url
+        if url in {None, "embedded://"} and (marker := is_production(self.settings.environment, os.environ)):
+            from zdd_sdk.errors import StoreNotConfigured
+
+            message = (
+                f"ZDD_REDIS_URL is not set, and this is production ({marker}): an embedded engine would lose "
+                "every session; set the URL, or `off` for a service without a store"
+            )
+            raise StoreNotConfigured(message)
+
+    def _wake(self) -> None:
+        if self._pulses and self.started:
+            self.fleet.wake()

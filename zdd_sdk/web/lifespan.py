@@ -1,0 +1,46 @@
+"""Lifespan wiring that needs no edit of the user's own: we start after the app has, and stop after it."""
+
+from __future__ import annotations
+
+from zdd_sdk.app import ZeroDowntime
+from zdd_sdk.errors import ZddError
+from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
+
+__all__ = ["LifespanHalf"]
+
+
+class LifespanHalf:
+    """Starts zdd when the application's start-up is complete and stops it after the application's shutdown.
+
+    Args:
+        app: the application below.
+        zdd: what to start and stop.
+    """
+
+    def __init__(self, app: AsgiApp, zdd: ZeroDowntime) -> None:
+        self.app = app
+        self._zdd = zdd
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the lifespan; every other scope passes through, starting zdd where there was no lifespan."""
+        if scope["type"] != "lifespan":
+            if not self._zdd.started:
+                self._zdd.start()
+            await self.app(scope, receive, send)
+            return
+
+        async def wired(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                message = self._start() or message
+            elif message["type"].startswith("lifespan.shutdown."):
+                await self._zdd.shutdown()
+            await send(message)
+
+        await self.app(scope, receive, wired)
+
+    def _start(self) -> Message | None:
+        try:
+            self._zdd.start()
+        except ZddError as error:
+            return {"type": "lifespan.startup.failed", "message": f"{error.code}: {error}"}
+        return None
