@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check types style floors test-min bench docs settings api clean
+.PHONY: help demo test check types style floors test-min bench docs reference api clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -62,11 +62,11 @@ bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per req
 docs: $(VENV)/.group-docs ## build the HTML documentation into build/docs
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs build/docs
 
-settings: $(VENV)/.group-test ## write docs/settings.md anew
-	$(BIN)/python tests/house/settings_page.py
+reference: $(VENV)/.group-test ## write docs/settings.md and docs/commands.md anew
+	$(BIN)/python -m tests.house.reference
 
 api: $(VENV)/.group-test ## write tests/house/public_names.txt anew, after a change that was meant
-	$(BIN)/python tests/house/public_names.py
+	$(BIN)/python -m tests.house.public_names
 
 clean: ## remove what the other targets have made
 	rm -rf .venv .venv-min build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
