@@ -1,0 +1,139 @@
+"""The shop: a catalogue, a login, a cart in the session, orders in SQLite.
+
+All of zdd-sdk in here is the four lines that say `zdd`; the rest is plain FastAPI. Run it with
+``zdd serve uvicorn shop_fastapi.app:app --app-dir docs/examples``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, HTTPException, WebSocket
+from pydantic import BaseModel, Field
+from zdd_fastapi import UserSession, ZddMiddleware
+
+from shop_fastapi import fields
+from shop_fastapi.ledger import Audit, Ledger, Order
+from zdd_sdk import ZeroDowntime
+
+PAYMENT_SECONDS = 0.02
+CATALOGUE = {"tea": 450, "mug": 1200, "kettle": 3900, "honey": 790, "tray": 2400}
+"""Price in cents by product."""
+
+zdd = ZeroDowntime(service="shop")  # ZDD_REDIS_URL, or in development an embedded engine
+app = FastAPI(title="Shop")
+app.add_middleware(ZddMiddleware, zdd=zdd)
+ledger = Ledger.from_environment()
+
+
+class LoginForm(BaseModel):
+    """Who logs in, and two preferences: release 1 asks for a greeting, release 2 for a currency."""
+
+    user: str = Field(min_length=1, max_length=64)
+    greeting: str = "Hello"
+    currency: str = "EUR"
+
+
+class CartItem(BaseModel):
+    """How many of a product shall be in the cart; setting it twice changes nothing."""
+
+    sku: str
+    quantity: int = Field(ge=0, le=99)
+
+
+class OrderForm(BaseModel):
+    """What to buy. The client picks the reference: one reference, one order."""
+
+    reference: str = Field(min_length=1, max_length=64)
+    items: dict[str, int]
+
+
+def signed_in(session: UserSession) -> str:
+    """Return the user of this session; 401 for a stranger."""
+    if session.user is None:
+        raise HTTPException(401, "log in first")
+    return session.user
+
+
+Customer = Annotated[str, Depends(signed_in)]
+
+
+@app.get("/")
+async def greet() -> dict[str, str]:
+    """Say which release answers."""
+    return {"shop": "open", "release": fields.RELEASE}
+
+
+@app.get("/products")
+async def list_products() -> dict[str, int]:
+    """Show the catalogue; nobody's session is needed for that."""
+    return CATALOGUE
+
+
+@app.post("/login")
+async def log_in(form: LoginForm, session: UserSession) -> fields.Fields:
+    """Open a session; the cart filled as a stranger stays."""
+    session.login(form.user)
+    fields.remember_preference(session, form.greeting, form.currency)
+    return fields.show(session)
+
+
+@app.post("/logout")
+async def log_out(session: UserSession) -> dict[str, bool]:
+    """End the session."""
+    session.logout()
+    return {"logged_out": True}
+
+
+@app.get("/me")
+async def show_me(session: UserSession) -> fields.Fields:
+    """Show what the shop knows about this visitor, and count the visit."""
+    fields.count_visit(session)
+    return fields.show(session)
+
+
+@app.post("/cart/items")
+async def set_item(item: CartItem, session: UserSession) -> dict[str, int]:
+    """Put a product into the cart, or take it out with quantity 0."""
+    if item.sku not in CATALOGUE:
+        raise HTTPException(404, f"no product {item.sku}")
+    cart = session.setdefault("cart", {})
+    cart[item.sku] = item.quantity
+    return cart
+
+
+@app.get("/cart")
+async def show_cart(session: UserSession) -> dict[str, int]:
+    """Show the cart."""
+    return session.get("cart", {})
+
+
+@app.post("/orders", status_code=201)
+def create_order(form: OrderForm, customer: Customer, session: UserSession) -> Order:
+    """Take the money, write the order, empty the cart."""
+    total = sum(CATALOGUE[sku] * quantity for sku, quantity in form.items.items() if sku in CATALOGUE)
+    time.sleep(PAYMENT_SECONDS)  # the payment provider
+    order = ledger.add(form.reference, customer, total)
+    session["cart"] = {}
+    return order
+
+
+@app.get("/orders")
+def list_orders(customer: Customer) -> list[Order]:
+    """Show this customer's orders."""
+    return ledger.orders_of(customer)
+
+
+@app.get("/audit")
+def audit() -> Audit:
+    """Count the orders, and those that share a reference with another: money taken twice."""
+    return ledger.audit()
+
+
+@app.websocket("/ws/updates")
+async def send_updates(socket: WebSocket, session: UserSession) -> None:
+    """Answer every message with the state of the visitor's cart."""
+    await socket.accept()
+    async for _ in socket.iter_text():
+        await socket.send_json({"user": session.user, "cart": session.get("cart", {}), "release": fields.RELEASE})
