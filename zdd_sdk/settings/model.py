@@ -78,6 +78,9 @@ class ReleaseSettings(Part):
     branch: Annotated[str | None, Option("Branch or tag.")] = None
     deployment: Annotated[str | None, Option("Identifier of this deployment.")] = None
     file: Annotated[str, Option("The record baked by `zdd release bake`.")] = "release.json"
+    distribution: Annotated[
+        str | None, Option("Installed distribution whose version this is, if nothing else says it.")
+    ] = None
 
 
 class FleetSettings(Part):
@@ -85,8 +88,9 @@ class FleetSettings(Part):
 
     enabled: Annotated[bool, Option("Send a pulse and learn who else is alive.")] = True
     role: Annotated[
-        Literal["web", "worker", "beat", "job", "shell"], Option("What this process does; a shell never pulses.")
-    ] = "web"
+        Literal["auto", "web", "worker", "beat", "job", "shell", "test"],
+        Option("What this process does; `shell` and `test` never pulse. `auto`: web, unless interactive or under pytest."),
+    ] = "auto"
     pulse: Annotated[float, Option("Interval between pulses; each is up to 20 % earlier, at random.", "duration")] = 2.0
     ttl: Annotated[float, Option("A worker unheard of for this long is gone.", "duration")] = 10.0
     pulse_mode: Annotated[
@@ -120,6 +124,10 @@ class LifecycleSettings(Part):
     ] = None
     instance: Annotated[
         str | None, Option("Name of this instance; default host name and process id of the master.", env="ZDD_INSTANCE")
+    ] = None
+    proxy_idle_timeout: Annotated[
+        float | None,
+        Option("How long the proxy in front keeps idle connections; warns if the server closes them first.", "duration"),
     ] = None
     health_prefix: Annotated[str, Option("Path before `/livez`, `/readyz` and `/startupz`.")] = ""
 
