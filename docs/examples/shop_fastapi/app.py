@@ -11,10 +11,10 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, WebSocket
 from pydantic import BaseModel, Field
-from zdd_fastapi import UserSession, ZddMiddleware
 
 from shop_fastapi import fields
 from shop_fastapi.ledger import Audit, Ledger, Order
+from zdd_fastapi import UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
 
 PAYMENT_SECONDS = 0.02
@@ -98,7 +98,7 @@ async def set_item(item: CartItem, session: UserSession) -> dict[str, int]:
     """Put a product into the cart, or take it out with quantity 0."""
     if item.sku not in CATALOGUE:
         raise HTTPException(404, f"no product {item.sku}")
-    cart = session.setdefault("cart", {})
+    cart: dict[str, int] = session.setdefault("cart", {})
     cart[item.sku] = item.quantity
     return cart
 
@@ -106,7 +106,8 @@ async def set_item(item: CartItem, session: UserSession) -> dict[str, int]:
 @app.get("/cart")
 async def show_cart(session: UserSession) -> dict[str, int]:
     """Show the cart."""
-    return session.get("cart", {})
+    cart: dict[str, int] = session.get("cart", {})
+    return cart
 
 
 @app.post("/orders", status_code=201)

@@ -15,6 +15,9 @@ from zdd_sdk.rehearsal import RequestFailed, Response, Target, User
 PRODUCTS = ("tea", "mug", "kettle", "honey", "tray")
 CURRENCIES = ("EUR", "KRW", "USD")
 ATTEMPTS = 3
+CREATED = 201
+LOGOUTS = 0.05
+"""Share of visits that end with a logout."""
 
 
 def prepare(directory: Path) -> dict[str, str]:
@@ -31,7 +34,7 @@ async def shopper(user: User) -> None:
     await _check_cart(user)
     await _check_me(user)
     await _place_order(user)
-    if user.random.random() < 0.05:
+    if user.random.random() < LOGOUTS:
         await _log_out(user)
 
 
@@ -79,7 +82,7 @@ async def _place_order(user: User) -> None:
     """Order the cart; after a failure try again with the same reference, which must not order twice."""
     order = {"reference": str(uuid.uuid4()), "items": user.state.pop("cart")}
     answer = await _send_order(user, order)
-    _expect_login(user, user.state["known"]["user"] if answer.status == 201 else None)
+    _expect_login(user, user.state["known"]["user"] if answer.status == CREATED else None)
     user.state["cart"] = {}
 
 
