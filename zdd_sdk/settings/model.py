@@ -89,7 +89,7 @@ class FleetSettings(Part):
     enabled: Annotated[bool, Option("Send a pulse and learn who else is alive.")] = True
     role: Annotated[
         Literal["auto", "web", "worker", "beat", "job", "shell", "test"],
-        Option("What this process does; `shell` and `test` never pulse. `auto`: web, unless interactive or under pytest."),
+        Option("What this process does; `shell` and `test` never pulse. `auto`: web, unless a shell or under pytest."),
     ] = "auto"
     pulse: Annotated[float, Option("Interval between pulses; each is up to 20 % earlier, at random.", "duration")] = 2.0
     ttl: Annotated[float, Option("A worker unheard of for this long is gone.", "duration")] = 10.0

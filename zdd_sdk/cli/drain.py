@@ -1,0 +1,53 @@
+"""``zdd drain``: raise the drain flag of an instance on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from zdd_sdk.lifecycle import InstanceDirectory, find_instances, search_roots
+from zdd_sdk.settings import load_settings
+from zdd_sdk.settings.units import parse_duration
+
+__all__ = ["HELP", "arguments", "run"]
+
+HELP = "Drain an instance on this machine: it serves on, and tells routers and clients to go elsewhere."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which instance and how long to wait."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--instance", metavar="NAME", help="name of the instance (needed if several run here)")
+    which.add_argument("--all", action="store_true", help="every instance found")
+    parser.add_argument(
+        "--wait", type=parse_duration, default=0.0, metavar="SECONDS", help="return after so long, or once it is gone"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return 0 if the flag is up, 1 if no instance matches or it is not clear which."""
+    loaded = load_settings()
+    found = list(find_instances(search_roots(loaded)))
+    wanted = options.instance or loaded.values.lifecycle.instance
+    chosen = [one for one in found if options.all or wanted in (None, one.instance)]
+    if not chosen or (len(chosen) > 1 and not options.all):
+        _explain(found, chosen)
+        return 1
+    for one in chosen:
+        one.ask_to_drain("zdd drain")
+        print(f"{one.instance}: draining, {len(one.workers())} processes")
+    _wait(chosen, options.wait)
+    return 0
+
+
+def _explain(found: list[InstanceDirectory], chosen: list[InstanceDirectory]) -> None:
+    names = ", ".join(f"{one.instance} ({one.path.parent.name})" for one in found) or "none"
+    problem = "several instances" if len(chosen) > 1 else "no such instance"
+    print(f"zdd drain: {problem}; running here: {names}", file=sys.stderr)
+
+
+def _wait(chosen: list[InstanceDirectory], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(one.workers() for one in chosen):
+        time.sleep(min(0.1, max(0.0, end - time.monotonic())))

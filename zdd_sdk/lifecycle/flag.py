@@ -1,0 +1,185 @@
+"""The directory an instance's workers share, ``<run_dir>/<instance>/``, and the drain flag in it.
+
+Layout: one file ``worker-<pid>`` per live process (its content: the process's start time), and ``drain``
+once the instance shall drain. A directory whose processes are all dead is stale and swept.
+The flag is a file, not a key in Redis: an instance must be drainable while Redis is away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from zdd_sdk.errors import LifecycleError
+from zdd_sdk.settings import LifecycleSettings, Loaded
+
+__all__ = ["InstanceDirectory", "find_instances", "instance_root", "search_roots", "user_root"]
+
+_FLAG = "drain"
+_WORKER = "worker-"
+_TRIES = 3
+"""A sweep may remove the directory between our mkdir and our first file in it."""
+
+
+def user_root() -> Path:
+    """Return where the services of this user keep their directories by default: ``<tmp>/zdd-<uid>``."""
+    return Path(tempfile.gettempdir()) / f"zdd-{os.geteuid()}"
+
+
+def instance_root(settings: LifecycleSettings, service: str, environment: str) -> Path:
+    """Return the run directory of a service: ``lifecycle.run_dir``, or one below `user_root`."""
+    if settings.run_dir:
+        return Path(settings.run_dir)
+    return user_root() / f"{service}-{environment}"
+
+
+def search_roots(loaded: Loaded) -> list[Path]:
+    """Return where instances may be: the configured service's, or all of this user's where only code names it."""
+    values = loaded.values
+    if values.lifecycle.run_dir or loaded.origins["service"] != "default":
+        return [instance_root(values.lifecycle, values.service, values.environment)]
+    root = user_root()
+    return sorted(root.iterdir()) if root.is_dir() and not root.is_symlink() else []
+
+
+class InstanceDirectory:
+    """One instance's directory.
+
+    Args:
+        root: the run directory (see `instance_root`).
+        instance: name of the instance; characters a file name should not have are replaced by ``_``.
+    """
+
+    def __init__(self, root: Path, instance: str) -> None:
+        self.instance = instance
+        self.path = root / (re.sub(r"[^A-Za-z0-9._-]", "_", instance).lstrip(".") or "_")
+
+    def join(self) -> None:
+        """Enter as a live worker. The first one in removes the flag a former instance of this name left.
+
+        Raises:
+            LifecycleError: a directory on the way is a symbolic link, foreign or open to others.
+            OSError: it cannot be created.
+        """
+        for attempt in range(1, _TRIES + 1):
+            _make_private(self.path)
+            if not self.workers():
+                self.clear()
+            try:
+                return _write(self.path / f"{_WORKER}{os.getpid()}", _started(os.getpid()))
+            except FileNotFoundError:
+                if attempt == _TRIES:
+                    raise
+
+    def leave(self) -> None:
+        """Take this worker's file away, and the directory with the last one."""
+        with contextlib.suppress(OSError):
+            (self.path / f"{_WORKER}{os.getpid()}").unlink()
+            self.sweep()
+
+    def workers(self) -> tuple[int, ...]:
+        """Return the process ids of the live workers, and forget the dead ones."""
+        return tuple(pid for pid in self._recorded() if self._alive(pid))
+
+    def ask_to_drain(self, reason: str) -> None:
+        """Raise the flag; every worker notices within 0.3 s."""
+        _check_private(self.path)
+        _write(self.path / _FLAG, reason)
+
+    def reason(self) -> str | None:
+        """Return why the flag is up, or ``None``; a symbolic link or a foreign file is no flag."""
+        try:
+            found = os.lstat(self.path / _FLAG)
+        except OSError:
+            return None
+        if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
+            return None
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return (self.path / _FLAG).read_text(encoding="utf-8").strip()[:200] or "drain flag"
+        return "drain flag"
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / _FLAG).unlink()
+
+    def sweep(self) -> bool:
+        """Remove the directory if all its workers are dead; return whether it is gone."""
+        with contextlib.suppress(OSError):
+            if not self.workers():
+                self.clear()
+                self.path.rmdir()
+        return not self.path.exists()
+
+    def _recorded(self) -> list[int]:
+        with contextlib.suppress(OSError):
+            names = (name.removeprefix(_WORKER) for name in os.listdir(self.path) if name.startswith(_WORKER))
+            return sorted(int(name) for name in names if name.isdigit())
+        return []
+
+    def _alive(self, pid: int) -> bool:
+        record = self.path / f"{_WORKER}{pid}"
+        with contextlib.suppress(OSError):
+            if _started(pid) == record.read_text(encoding="utf-8").strip():
+                return True
+            record.unlink()
+        return False
+
+
+def find_instances(roots: list[Path]) -> Iterator[InstanceDirectory]:
+    """Yield the instances with live workers below run directories, sweeping what dead ones left."""
+    for root in roots:
+        with contextlib.suppress(OSError, LifecycleError):
+            _check_private(root)
+            for name in sorted(os.listdir(root)):
+                found = InstanceDirectory(root, name)
+                if found.workers():
+                    yield found
+                elif found.path.is_dir() and not found.path.is_symlink():
+                    found.sweep()
+
+
+def _started(pid: int) -> str:
+    """Return what tells this process from a later one with the same id: its start time; raises if it is dead."""
+    try:
+        # Field 22, counted after the command's closing parenthesis, since the command may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            raise
+        os.kill(pid, 0)
+        return "unknown"
+    if fields[0] == "Z":
+        raise ProcessLookupError(pid)
+    return fields[19]
+
+
+def _make_private(path: Path) -> None:
+    for directory in (*reversed(path.parents[:2]), path):
+        if not directory.exists() or directory.is_symlink():
+            directory.mkdir(mode=0o700, exist_ok=True)
+    for directory in (path.parent.parent, path.parent, path):
+        if directory != path.parent.parent or directory == user_root():
+            _check_private(directory)
+
+
+def _check_private(path: Path) -> None:
+    """Refuse what another user could have prepared, as anybody may write below ``/tmp``."""
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise LifecycleError(f"{path} is not a directory (or a symbolic link): refusing to use it")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise LifecycleError(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}: refusing to use it")
+    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        raise LifecycleError(f"{path} can be written by others (mode {found.st_mode & 0o777:o}): chmod 700 it")
+
+
+def _write(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text + "\n")

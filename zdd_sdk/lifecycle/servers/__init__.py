@@ -1,0 +1,1 @@
+"""One small adapter per application server, imported by whoever runs that server."""

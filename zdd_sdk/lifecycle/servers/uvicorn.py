@@ -1,0 +1,276 @@
+"""uvicorn: a `Server` and a supervisor that drain, and `run` and `main` like uvicorn's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import inspect
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.config import Config
+from uvicorn.supervisors import multiprocess
+
+from zdd_sdk.lifecycle.asgi import OuterHalf, stop
+from zdd_sdk.lifecycle.core import Lifecycle, activate, active
+from zdd_sdk.lifecycle.flag import find_instances, search_roots
+from zdd_sdk.lifecycle.model import Phase, drain_phase
+from zdd_sdk.lifecycle.servers.listener import Queue
+from zdd_sdk.lifecycle.servers.signals import at_terminal
+from zdd_sdk.release import detect_release
+from zdd_sdk.settings import load_settings
+
+__all__ = ["ZddServer", "ZddSupervisor", "main", "run"]
+
+STARTUP_FAILURE = 3
+"""uvicorn's exit status when the application cannot start."""
+
+WHOLE_INSTANCE = "SIGTERM to the instance"
+"""In the drain flag: all workers leave, so nobody needs their shared listener any more."""
+
+_log = logging.getLogger("zdd.lifecycle")
+
+
+def _own_lifecycle() -> Lifecycle:
+    """Build a lifecycle for an application that has none, from ``ZDD_*`` and ``zdd.toml``."""
+    values = load_settings().values
+    release = detect_release(values.release, values.environment)
+    shown = {"id": release.id, "label": release.label}
+    return Lifecycle(values.lifecycle, service=values.service, environment=values.environment, release=shown)
+
+
+class ZddServer(uvicorn.Server):
+    """A uvicorn server that drains on SIGTERM and exits with status 0.
+
+    Works for any ASGI application. First SIGTERM: drain. Second one, SIGINT, or SIGTERM at a terminal:
+    uvicorn's own shutdown at once.
+
+    Args:
+        config: uvicorn's.
+        lifecycle: default the one the application activates, else one from the settings.
+    """
+
+    def __init__(self, config: Config, lifecycle: Lifecycle | None = None) -> None:
+        super().__init__(config)
+        self._given = lifecycle
+        self._outer: OuterHalf | None = None
+        self._leaving = False
+        self._closed_at: float | None = None
+        self._sockets: list[socket.socket] | None = None
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """The lifecycle that is driven; there from `startup` on."""
+        assert self._outer is not None
+        return self._outer.lifecycle
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wrap the application, start it, listen, and be ready."""
+        lifecycle = activate(self._given or active() or _own_lifecycle())
+        lifecycle.adapter = "uvicorn"
+        self._outer = OuterHalf(self.config.loaded_app, lifecycle)
+        self.config.loaded_app = self._outer
+        self._sockets = sockets
+        await super().startup(sockets=sockets)
+        if not self.started:
+            return
+        self._outer.adopt()
+        self.lifecycle.check_keep_alive(self.config.timeout_keep_alive)
+        self.lifecycle.mark_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain at the first SIGTERM; anything else is uvicorn's."""
+        if sig != signal.SIGTERM or self._leaving or self._outer is None or at_terminal():
+            super().handle_exit(sig, frame)
+            return
+        self._leaving = True
+        self.lifecycle.begin_drain("SIGTERM")
+
+    async def on_tick(self, counter: int) -> bool:
+        """Drain here, where the Date header and ``callback_notify`` go on, until it is time for `shutdown`."""
+        leave = await super().on_tick(counter)
+        if self.should_exit:
+            return True
+        if leave:
+            self._recycle()
+        return self._leaving and await self._drained()
+
+    def _recycle(self) -> None:
+        """``limit_max_requests`` is reached: drain as well, and do not ask again at every tick."""
+        self.config.limit_max_requests = None
+        self.__dict__["limit_max_requests"] = None
+        self._leaving = True
+        self.lifecycle.begin_drain("limit_max_requests")
+
+    async def _drained(self) -> bool:
+        now = time.monotonic()
+        phase = drain_phase(
+            self.lifecycle.settings,
+            drained_for=self.lifecycle.drained_for(),
+            closed_for=None if self._closed_at is None else now - self._closed_at,
+            connections=len(self.server_state.connections) + len(self.server_state.tasks),
+        )
+        if phase is Phase.LINGER and self._closed_at is None:
+            await self._close_listeners()
+        return phase is Phase.DONE
+
+    async def _close_listeners(self) -> None:
+        taken = await Queue(self.servers, self._accept, own=self._own_sockets()).close()
+        for listener in self._sockets or ():
+            listener.close()
+        self._closed_at = time.monotonic()
+        _log.info("listener closed, %d connections taken from its queue", taken)
+
+    def _own_sockets(self) -> bool:
+        """Whether the listening sockets end with this drain, in all processes."""
+        if self._sockets is None:
+            return self.config.fd is None
+        return self.lifecycle.directory.reason() == WHOLE_INSTANCE
+
+    async def _accept(self, connection: socket.socket) -> object:
+        loop = asyncio.get_running_loop()
+        return await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is in flight within ``drain_timeout``, then the application and the hooks within theirs."""
+        if self._closed_at is None:
+            await self._close_listeners()
+        self.lifecycle.mark_stopping()
+        if self.config.timeout_graceful_shutdown is None:
+            self.config.timeout_graceful_shutdown = self.lifecycle.settings.drain_timeout  # type: ignore[assignment]
+        self._bound_lifespan()
+        await super().shutdown(sockets=sockets)
+        await stop(self.lifecycle)
+
+    def _bound_lifespan(self) -> None:
+        end = self.lifespan.shutdown
+        seconds = self.lifecycle.settings.hooks_timeout
+
+        async def bounded() -> None:
+            try:
+                await asyncio.wait_for(end(), seconds)
+            except TimeoutError:
+                _log.error("the application's shutdown did not end in %g s and is left", seconds)
+
+        self.lifespan.shutdown = bounded  # type: ignore[method-assign]
+
+
+class _Process(multiprocess.Process):
+    """A worker process that runs our server."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        """The server, made in the child."""
+        if self._server is None:
+            self._server = ZddServer(config=self.config)
+        return self._server
+
+
+class ZddSupervisor(multiprocess.Multiprocess):
+    """uvicorn's ``--workers`` parent, which on SIGTERM first closes its own sockets, then tells its workers.
+
+    While a parent keeps the listener, connections that come after the workers have closed theirs are
+    queued for nobody and reset at its exit; closed, they are refused, which every proxy may retry.
+    """
+
+    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._wake, wake_by_signal = socket.socketpair()
+        wake_by_signal.setblocking(False)
+        # Not an Event set in the handler: the handler may run while this thread holds the Event's lock.
+        signal.set_wakeup_fd(wake_by_signal.fileno(), warn_on_full_buffer=False)
+        self._wake_by_signal = wake_by_signal
+
+    def run(self) -> None:
+        """Supervise until a signal ends it, noticing signals at once."""
+        _log.info("started parent process [%d]", os.getpid())
+        self.init_processes()
+        while not self.should_exit.is_set():
+            self._wait(0.5)
+            self.handle_signals()
+            if not self.should_exit.is_set():
+                self.keep_subprocess_alive()
+        self._leave()
+
+    def _wait(self, seconds: float) -> None:
+        if not self.signal_queue and select.select([self._wake], [], [], seconds)[0]:
+            self._wake.recv(64)
+
+    def _leave(self) -> None:
+        for listener in self.sockets:
+            listener.close()
+        self.terminate_all()
+        self.join_all()
+
+    def handle_term(self) -> None:
+        """Note for the workers that the whole instance leaves, then leave."""
+        children = {process.pid for process in self.processes}
+        for found in find_instances(search_roots(load_settings())):
+            if children.intersection(found.workers()):
+                with contextlib.suppress(OSError):
+                    found.ask_to_drain(WHOLE_INSTANCE)
+        super().handle_term()
+
+
+def _supervise(config: Config) -> None:
+    os.environ.setdefault("ZDD_INSTANCE", _own_lifecycle().instance)
+    listener = config.bind_socket()
+    # uvicorn's supervisor has no seam for the class of its workers; this process runs nothing else.
+    multiprocess.Process = _Process  # type: ignore[misc]
+    ZddSupervisor(config, sockets=[listener]).run()
+
+
+def run(app: Any, **options: Any) -> None:
+    """Run like ``uvicorn.run``, with the drain.
+
+    Args:
+        app: the ASGI application or ``"module:name"``.
+        options: those of ``uvicorn.run``. With ``reload=True``, or with ``ZDD_MODE=stock``, this *is* ``uvicorn.run``.
+    """
+    if options.get("reload") or load_settings().values.mode == "stock":
+        uvicorn.run(app, **options)
+        return
+    if (directory := options.pop("app_dir", None)) is not None:
+        sys.path.insert(0, directory)
+    config = Config(app, **options)
+    if config.workers > 1 and not isinstance(app, str):
+        sys.exit("several workers need the application as an import string, such as 'shop.app:app'")
+    try:
+        _serve(config)
+    finally:
+        if config.uds and os.path.exists(config.uds):
+            os.remove(config.uds)
+
+
+def _serve(config: Config) -> None:
+    if config.workers > 1:
+        _supervise(config)
+        return
+    server = ZddServer(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the ``uvicorn`` command line with our `run`: its options, defaults, help and environment variables."""
+    module: Any = importlib.import_module("uvicorn.main")
+    # Its command ends in a call of its module's `run`, with exactly the arguments `run` takes.
+    module.run = run
+    module.main.main(args=list(arguments), prog_name="zdd serve uvicorn")
