@@ -8,6 +8,7 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
     * SecretNotConfigured                   ``ZDD_SECRET`` is missing or shorter than 32 bytes
   * MissingExtra(ImportError)               a feature needs a package that is not installed
   * StoreUnavailable(ConnectionError)       Redis did not answer inside its budget
+    * StoreRefused                          it answered, and will not serve us: password, database, clients
   * StoreReplyError(RuntimeError)           Redis answered with an error reply
   * RecordError(ValueError)                 a stored value cannot be read
     * RecordUndecodable                     its bytes are not what the frame says
@@ -51,6 +52,7 @@ __all__ = [
     "SessionValueError",
     "SettingsError",
     "StoreNotConfigured",
+    "StoreRefused",
     "StoreReplyError",
     "StoreUnavailable",
     "ZddError",
@@ -102,15 +104,26 @@ class StoreUnavailable(ZddError, ConnectionError):
     Attributes:
         sent: ``True`` if the commands may have reached Redis, so that a write may have happened.
         retry_after: seconds a client should wait, for the ``Retry-After`` header.
+        reason: one word for counters: ``"refused"``, ``"unresolved"``, ``"timeout"``, ``"lost"``, ``"busy"``
+            (every connection in use), ``"loading"``, ``"moved"``, ``"rejected"`` or ``"open"`` (the breaker).
     """
 
     code = "store-unavailable"
     status = 503
 
-    def __init__(self, message: str, *, sent: bool = False, retry_after: float = 1.0) -> None:
+    def __init__(
+        self, message: str, *, sent: bool = False, retry_after: float = 1.0, reason: str = "lost"
+    ) -> None:
         super().__init__(message)
         self.sent = sent
         self.retry_after = retry_after
+        self.reason = reason
+
+
+class StoreRefused(StoreUnavailable):
+    """Redis is there and will not serve this client: wrong password, wrong database, too many clients."""
+
+    code = "store-refused"
 
 
 class StoreReplyError(ZddError, RuntimeError):

@@ -1,0 +1,327 @@
+"""Asyncio connections: streams under redis-py's protocol code, limited by patience, and their pool."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from zdd_sdk.errors import StoreUnavailable
+from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, unconnected
+from zdd_sdk.store.patience import Patience
+from zdd_sdk.store.resolve import Endpoint, Resolver
+from zdd_sdk.store.url import Address
+
+__all__ = ["AsyncioNetwork"]
+
+
+class AsyncioConnection(AbstractConnection):
+    """redis-py's connection over a stream we made, so that name resolution and TLS are inside the limit."""
+
+    host = ""
+    port = 0
+
+    def __init__(self, address: Address, login: Login, resolver: Resolver) -> None:
+        super().__init__(**connection_options(login))
+        self.address = address
+        self.login = login
+        self.resolver = resolver
+        self.transport: asyncio.Transport | None = None
+        self.stream: asyncio.StreamReader | None = None
+
+    def repr_pieces(self) -> list[tuple[str, Any]]:
+        """What ``repr`` shows."""
+        return [("address", self.address)]
+
+    def _host_error(self) -> str:
+        return str(self.address)
+
+    def forget(self) -> None:
+        """Close at once; nothing is written."""
+        if self.transport is not None:
+            self.transport.abort()
+        self._reader = self._writer = None
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        raw = await _dial(await _resolve(self.resolver, self.address), loop)
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        tls = {"ssl": self.login.tls, "server_hostname": self.address.host} if self.login.tls else {}
+        try:
+            transport, _ = await loop.create_connection(lambda: protocol, sock=raw, **tls)  # type: ignore[arg-type]
+        except BaseException:
+            raw.close()
+            raise
+        self.transport, self.stream, self._reader = transport, reader, reader
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class AsyncioLink:
+    """One connection of the asyncio store; see `zdd_sdk.store.link.Link`."""
+
+    def __init__(self, connection: AsyncioConnection, role: str) -> None:
+        self.connection = connection
+        self.address = connection.address
+        self.role = role
+        assert connection.transport is not None  # noqa: S101 - connect() has just returned
+        assert connection.stream is not None  # noqa: S101
+        self.transport = connection.transport
+        self.stream = connection.stream
+        self.timed_out = False
+        self._poll = select.poll()
+        self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Send commands in one write."""
+        try:
+            await self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
+        except (RedisError, OSError) as error:
+            raise self._broken() from error
+
+    async def receive(self) -> Any:
+        """Read one reply."""
+        try:
+            return await self.connection.read_response(disconnect_on_error=False)
+        except (RedisError, OSError) as error:
+            if reply := as_reply_error(error):
+                return reply
+            raise self._broken() from error
+
+    async def fresh(self) -> bool:
+        """Whether the server has neither closed the connection nor sent what nobody asked for."""
+        if self.transport.is_closing() or self.stream.at_eof():
+            return False
+        if not self._poll.poll(0):
+            return True
+        # Something has arrived that the loop has not read: let it, then see whether it was a TLS ticket or the end.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        return not (self.transport.is_closing() or self.stream.at_eof() or self._poll.poll(0))
+
+    def expire(self) -> None:
+        """Time is up: readers and writers fail; what was read before stays readable."""
+        self.timed_out = True
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Close at once."""
+        self.connection.forget()
+
+    def _broken(self) -> StoreUnavailable:
+        if self.timed_out:
+            return StoreUnavailable(f"no answer from {self.address} in time", reason="timeout")
+        return StoreUnavailable(f"the connection to {self.address} was lost", reason="lost")
+
+
+class AsyncioPool:
+    """At most ``size`` connections to one server; the one used last is taken first, so that the others age out."""
+
+    def __init__(self, address: Address, size: int) -> None:
+        self.address = address
+        self.idle: list[AsyncioLink] = []
+        self.free = size
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.closed = False
+
+    async def enter(self, budget: Patience) -> None:
+        """Wait for a place, first come first served."""
+        if self.free > 0:
+            self.free -= 1
+            return
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[None] = loop.create_future()
+        self.waiting.append(place)
+        busy = StoreUnavailable(f"all connections to {self.address} are in use (store.pool_size)", reason="busy")
+        budget.arm(budget.left(), lambda: place.done() or place.set_exception(busy))
+        try:
+            await place
+        except asyncio.CancelledError:
+            # Cancelled in the same turn in which the place was handed over: pass it on.
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self.leave()
+            raise
+        finally:
+            budget.disarm()
+
+    def leave(self) -> None:
+        """Hand the place to who has waited longest."""
+        while self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self.free += 1
+
+    async def take_idle(self) -> AsyncioLink | None:
+        """A pooled connection that still stands."""
+        while self.idle:
+            link = self.idle.pop()
+            if await link.fresh():
+                return link
+            link.close()
+        return None
+
+    def empty(self) -> None:
+        """Close what is idle; new connections may follow."""
+        while self.idle:
+            self.idle.pop().close()
+
+
+class AsyncioNetwork:
+    """Connections of one event loop; see `zdd_sdk.store.link.Network`.
+
+    Args:
+        logins: who to be, by role; ``""`` is the servers that hold the data.
+        resolver: names to addresses.
+        connect_timeout: seconds for one connection, name resolution, TLS and login included.
+        size: connections per server.
+    """
+
+    def __init__(self, logins: dict[str, Login], resolver: Resolver, *, connect_timeout: float, size: int) -> None:
+        self.resolver = resolver
+        self.loop = asyncio.get_running_loop()
+        self._logins = logins
+        self._connect_timeout = connect_timeout
+        self._size = size
+        self._pools: dict[tuple[Address, str], AsyncioPool] = {}
+
+    def budget(self, seconds: float) -> Patience:
+        """Start the clock of one ask."""
+        return Patience(self.loop, seconds)
+
+    async def take(self, address: Address, budget: Budget, *, role: str = "") -> AsyncioLink:
+        """A free connection, pooled or new."""
+        assert isinstance(budget, Patience)  # noqa: S101 - a network only meets its own budgets
+        pool = self._pool(address, role)
+        await pool.enter(budget)
+        try:
+            return await pool.take_idle() or await self.open(address, budget, role=role)
+        except BaseException:
+            pool.leave()
+            raise
+
+    async def open(self, address: Address, budget: Patience, *, role: str = "") -> AsyncioLink:
+        """A new connection outside the pool's count; close it with `AsyncioLink.close`."""
+        connection = AsyncioConnection(address, self._logins[role], self.resolver)
+        attempt = self.loop.create_task(connection.connect())
+        budget.arm(self._connect_timeout, attempt.cancel)
+        try:
+            await asyncio.wait([attempt])
+        finally:
+            budget.disarm()
+            if not attempt.done():
+                attempt.cancel()
+                attempt.add_done_callback(lambda _: connection.forget())
+        if attempt.cancelled():
+            connection.forget()
+            self.resolver.doubt(address)
+            raise StoreUnavailable(f"no connection to {address} in time", reason="timeout")
+        if (error := attempt.exception()) is not None:
+            connection.forget()
+            self.resolver.doubt(address)
+            raise unconnected(address, error) from error
+        return AsyncioLink(connection, role)
+
+    def give(self, link: Link) -> None:
+        """Put back a connection that has no unread reply."""
+        assert isinstance(link, AsyncioLink)  # noqa: S101 - a network only meets its own links
+        pool = self._pool(link.address, link.role)
+        if link.timed_out or pool.closed:
+            link.close()
+        else:
+            pool.idle.append(link)
+        pool.leave()
+
+    def drop(self, link: Link) -> None:
+        """Close a connection whose state is unknown."""
+        assert isinstance(link, AsyncioLink)  # noqa: S101
+        link.close()
+        self._pool(link.address, link.role).leave()
+
+    def forget(self, address: Address) -> None:
+        """Close the idle connections to a server and look its name up again."""
+        self.resolver.doubt(address)
+        for (owner, _), pool in self._pools.items():
+            if owner == address:
+                pool.empty()
+
+    def start(self, links: Sequence[Link], seconds: float, budget: Budget) -> None:
+        """From now on these links fail after ``seconds`` of patience, or when the budget is used up."""
+        assert isinstance(budget, Patience)  # noqa: S101
+
+        def expire() -> None:
+            for link in links:
+                link.expire()  # type: ignore[attr-defined]
+
+        budget.arm(seconds, expire)
+
+    def stop(self, budget: Budget) -> None:
+        """End the limit of `start`."""
+        assert isinstance(budget, Patience)  # noqa: S101
+        budget.disarm()
+
+    async def pause(self, seconds: float, budget: Budget) -> None:
+        """Sleep, on the budget's time."""
+        assert isinstance(budget, Patience)  # noqa: S101
+        budget.charge(seconds)
+        await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Close every connection; those in use when they come back."""
+        for pool in self._pools.values():
+            pool.closed = True
+            pool.empty()
+        # An aborted transport closes its socket in the next turn of the loop.
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+    def _pool(self, address: Address, role: str) -> AsyncioPool:
+        pool = self._pools.get((address, role))
+        if pool is None:
+            pool = self._pools[address, role] = AsyncioPool(address, self._size)
+        return pool
+
+
+async def _resolve(resolver: Resolver, address: Address) -> tuple[Endpoint, ...]:
+    if known := resolver.known(address):
+        return known
+    lookup = asyncio.wrap_future(resolver.look_up(address))
+    old = resolver.remembered(address)
+    # With an old answer at hand the resolver gets a moment only: connecting needs the rest of the time.
+    await asyncio.wait([lookup], timeout=0.05 if old else None)
+    if lookup.done() and not lookup.exception():
+        return lookup.result()
+    if old:
+        return old
+    message = f"the name {address.host} was not resolved: {lookup.exception()}"
+    raise StoreUnavailable(message, reason="unresolved")
+
+
+async def _dial(endpoints: tuple[Endpoint, ...], loop: asyncio.AbstractEventLoop) -> socket.socket:
+    for left in range(len(endpoints), 0, -1):
+        endpoint = endpoints[-left]
+        raw = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        raw.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        try:
+            await asyncio.wait_for(loop.sock_connect(raw, endpoint.address), None if left == 1 else 0.05)
+        except OSError:
+            raw.close()
+            if left == 1:
+                raise
+            continue
+        except BaseException:
+            raw.close()
+            raise
+        if endpoint.family != socket.AF_UNIX:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return raw
+    message = "the name has no address"
+    raise OSError(message)

@@ -1,0 +1,324 @@
+"""Blocking connections: sockets with a hard deadline under redis-py's protocol code, and their pool."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from redis.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from zdd_sdk.errors import StoreUnavailable
+from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, unconnected
+from zdd_sdk.store.resolve import Endpoint, Resolver
+from zdd_sdk.store.url import Address
+
+__all__ = ["BlockingNetwork"]
+
+_LAST_LOOK = 0.001
+"""Seconds granted to a read whose deadline has passed: a thread that could not run finds its reply waiting."""
+
+
+class Deadline:
+    """A `Budget` by the monotonic clock."""
+
+    __slots__ = ("end",)
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left, negative when used up."""
+        return self.end - time.monotonic()
+
+
+class BoundedSocket:
+    """A socket on which nothing waits beyond ``deadline``, however the bytes trickle in."""
+
+    def __init__(self, inner: socket.socket, deadline: float) -> None:
+        self.inner = inner
+        self.deadline = deadline
+        self.sendall = self._bounded(inner.sendall)
+        self.recv = self._bounded(inner.recv)
+        self.recv_into = self._bounded(inner.recv_into)
+        self.close = inner.close
+        self.shutdown = inner.shutdown
+        self.fileno = inner.fileno
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Ignored: the deadline rules. redis-py calls it."""
+
+    def _bounded(self, method: Any) -> Any:
+        settimeout, monotonic = self.inner.settimeout, time.monotonic
+
+        def call(*arguments: Any) -> Any:
+            settimeout(max(self.deadline - monotonic(), _LAST_LOOK))
+            return method(*arguments)
+
+        return call
+
+
+class BlockingConnection(AbstractConnection):
+    """redis-py's connection over a socket we made, so that name resolution and TLS are inside the limit."""
+
+    host = ""
+    port = 0
+
+    def __init__(self, address: Address, login: Login, resolver: Resolver, deadline: float) -> None:
+        super().__init__(**connection_options(login))
+        self.address = address
+        self.login = login
+        self.resolver = resolver
+        self.deadline = deadline
+        self.bounded: BoundedSocket | None = None
+
+    def repr_pieces(self) -> list[tuple[str, Any]]:
+        """What ``repr`` shows."""
+        return [("address", self.address)]
+
+    def _host_error(self) -> str:
+        return str(self.address)
+
+    def _connect(self) -> BoundedSocket:
+        raw = _dial(_resolve(self.resolver, self.address, self.deadline), self.deadline)
+        self.bounded = BoundedSocket(_wrap(raw, self.login, self.address, self.deadline), self.deadline)
+        return self.bounded
+
+
+class BlockingLink:
+    """One connection of the blocking store; see `zdd_sdk.store.link.Link`."""
+
+    def __init__(self, connection: BlockingConnection, role: str) -> None:
+        self.connection = connection
+        self.address = connection.address
+        self.role = role
+        assert connection.bounded is not None  # noqa: S101 - connect() has just returned
+        self.socket = connection.bounded
+        self._poll = select.poll()
+        self._poll.register(self.socket.fileno(), select.POLLIN)
+
+    async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Send commands in one write."""
+        try:
+            self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
+        except (RedisError, OSError) as error:
+            raise _broken(self.address, error, self.socket.deadline) from error
+
+    async def receive(self) -> Any:
+        """Read one reply."""
+        try:
+            return self.connection.read_response(disconnect_on_error=False)
+        except (RedisError, OSError) as error:
+            if reply := as_reply_error(error):
+                return reply
+            raise _broken(self.address, error, self.socket.deadline) from error
+
+    def fresh(self) -> bool:
+        """Whether the server has neither closed the connection nor sent what nobody asked for."""
+        return not self._poll.poll(0) or self._only_tickets()
+
+    def close(self) -> None:
+        """Close at once; a read under way in another thread ends."""
+        self.connection.disconnect()
+
+    def _only_tickets(self) -> bool:
+        """A TLS server sends session tickets when it likes: no data, but the socket is readable."""
+        if self.connection.login.tls is None:
+            return False
+        inner = self.socket.inner
+        inner.settimeout(0)
+        with contextlib.suppress(OSError):
+            inner.recv(1)
+            return False
+        return not self._poll.poll(0)
+
+
+class BlockingPool:
+    """At most ``size`` connections to one server; the one used last is taken first, so that the others age out."""
+
+    def __init__(self, address: Address, size: int) -> None:
+        self.address = address
+        self.idle: list[BlockingLink] = []
+        self.free = threading.Semaphore(size)
+        self.closed = False
+
+    def take_idle(self) -> BlockingLink | None:
+        """A pooled connection that still stands."""
+        while True:
+            try:
+                link = self.idle.pop()
+            except IndexError:
+                return None
+            if link.fresh():
+                return link
+            link.close()
+
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back."""
+        self.closed = True
+        self.empty()
+
+    def empty(self) -> None:
+        """Close what is idle; new connections may follow."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self.idle.pop().close()
+
+
+class BlockingNetwork:
+    """Blocking connections of one process; see `zdd_sdk.store.link.Network`.
+
+    Args:
+        logins: who to be, by role; ``""`` is the servers that hold the data.
+        resolver: names to addresses.
+        connect_timeout: seconds for one connection, name resolution, TLS and login included.
+        size: connections per server.
+    """
+
+    def __init__(self, logins: dict[str, Login], resolver: Resolver, *, connect_timeout: float, size: int) -> None:
+        self.resolver = resolver
+        self._logins = logins
+        self._connect_timeout = connect_timeout
+        self._size = size
+        self._pools: dict[tuple[Address, str], BlockingPool] = {}
+        self._pid = os.getpid()
+
+    def budget(self, seconds: float) -> Deadline:
+        """Start the clock of one ask."""
+        return Deadline(seconds)
+
+    async def take(self, address: Address, budget: Budget, *, role: str = "") -> BlockingLink:
+        """A free connection, pooled or new."""
+        pool = self._pool(address, role)
+        if not pool.free.acquire(timeout=max(budget.left(), 0)):
+            message = f"all {self._size} connections to {address} are in use (store.pool_size)"
+            raise StoreUnavailable(message, reason="busy")
+        try:
+            return pool.take_idle() or self.open(address, budget, role=role)
+        except BaseException:
+            pool.free.release()
+            raise
+
+    def open(self, address: Address, budget: Budget, *, role: str = "") -> BlockingLink:
+        """A new connection outside the pool's count; close it with `BlockingLink.close`."""
+        deadline = time.monotonic() + min(self._connect_timeout, budget.left())
+        connection = BlockingConnection(address, self._logins[role], self.resolver, deadline)
+        try:
+            connection.connect()
+        except (RedisError, OSError) as error:
+            connection.disconnect()
+            self.resolver.doubt(address)
+            raise unconnected(address, error) from error
+        return BlockingLink(connection, role)
+
+    def give(self, link: Link) -> None:
+        """Put back a connection that has no unread reply."""
+        assert isinstance(link, BlockingLink)  # noqa: S101 - a network only meets its own links
+        pool = self._pool(link.address, link.role)
+        if pool.closed:
+            link.close()
+        else:
+            pool.idle.append(link)
+        pool.free.release()
+
+    def drop(self, link: Link) -> None:
+        """Close a connection whose state is unknown."""
+        assert isinstance(link, BlockingLink)  # noqa: S101
+        link.close()
+        self._pool(link.address, link.role).free.release()
+
+    def forget(self, address: Address) -> None:
+        """Close the idle connections to a server and look its name up again."""
+        self.resolver.doubt(address)
+        for pool in [pool for (owner, _), pool in self._pools.items() if owner == address]:
+            pool.empty()
+
+    def start(self, links: Sequence[Link], seconds: float, budget: Budget) -> None:
+        """From now on these links fail after ``seconds``, or when the budget is used up."""
+        end = time.monotonic() + min(seconds, budget.left())
+        for link in links:
+            link.socket.deadline = end  # type: ignore[attr-defined]
+
+    def stop(self, budget: Budget) -> None:
+        """End the limit of `start`: nothing to undo, the next one sets its own."""
+
+    async def pause(self, seconds: float, budget: Budget) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            pool.close()
+
+    def _pool(self, address: Address, role: str) -> BlockingPool:
+        if self._pid != os.getpid():
+            # The parent goes on using these sockets: forget them without a word on the wire.
+            self._pid, self._pools = os.getpid(), {}
+        pool = self._pools.get((address, role))
+        if pool is None:
+            pool = self._pools.setdefault((address, role), BlockingPool(address, self._size))
+        return pool
+
+
+def _resolve(resolver: Resolver, address: Address, deadline: float) -> tuple[Endpoint, ...]:
+    if known := resolver.known(address):
+        return known
+    future: Future[tuple[Endpoint, ...]] = resolver.look_up(address)
+    old = resolver.remembered(address)
+    # With an old answer at hand half the time goes to the resolver and half to the connection.
+    left = deadline - time.monotonic()
+    try:
+        return future.result(timeout=max(left / 2 if old else left, 0))
+    except (FutureTimeout, OSError) as error:
+        if old:
+            return old
+        message = f"the name {address.host} was not resolved in time: {error}"
+        raise StoreUnavailable(message, reason="unresolved") from error
+
+
+def _dial(endpoints: tuple[Endpoint, ...], deadline: float) -> socket.socket:
+    for left in range(len(endpoints), 0, -1):
+        endpoint = endpoints[-left]
+        raw = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        try:
+            raw.settimeout(max((deadline - time.monotonic()) / left, _LAST_LOOK))
+            raw.connect(endpoint.address)
+        except OSError:
+            raw.close()
+            if left == 1:
+                raise
+            continue
+        if endpoint.family != socket.AF_UNIX:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return raw
+    message = "the name has no address"
+    raise OSError(message)
+
+
+def _wrap(raw: socket.socket, login: Login, address: Address, deadline: float) -> socket.socket:
+    if login.tls is None:
+        return raw
+    raw.settimeout(max(deadline - time.monotonic(), _LAST_LOOK))
+    try:
+        return login.tls.wrap_socket(raw, server_hostname=address.host)
+    except OSError:
+        raw.close()
+        raise
+
+
+def _broken(address: Address, error: Exception, deadline: float) -> StoreUnavailable:
+    """Name what broke a connection in use."""
+    if "Timeout" in type(error).__name__ or time.monotonic() >= deadline:
+        return StoreUnavailable(f"no answer from {address} in time", reason="timeout")
+    return StoreUnavailable(f"the connection to {address} was lost", reason="lost")

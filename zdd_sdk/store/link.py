@@ -1,0 +1,177 @@
+"""What the flows of the store need from a network, blocking or asyncio: links, budgets, and how errors are named."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from zdd_sdk.errors import SettingsError, StoreRefused, StoreReplyError, StoreUnavailable
+from zdd_sdk.store.resolve import Resolver
+from zdd_sdk.store.url import Address
+
+__all__ = ["Budget", "Link", "Login", "Network", "as_reply_error", "connection_options", "make_tls", "refusal", "unconnected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who we are on a server, and over what.
+
+    Attributes:
+        username: ``None`` is Redis' ``default`` user.
+        password: ``None`` logs nobody in.
+        db: number of the database.
+        tls: the TLS context, or ``None``.
+    """
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    db: int = 0
+    tls: ssl.SSLContext | None = None
+
+
+class Budget(Protocol):
+    """The time one ask may still take."""
+
+    def left(self) -> float:
+        """Seconds left, negative when used up."""
+
+
+class Link(Protocol):
+    """One connection, on which replies come in the order of what was sent."""
+
+    address: Address
+
+    async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Send commands in one write.
+
+        Raises:
+            StoreUnavailable: the connection broke or the limit passed.
+        """
+
+    async def receive(self) -> Any:
+        """Read one reply: a value, or a `StoreReplyError` as a value.
+
+        Raises:
+            StoreUnavailable: the connection broke or the limit passed.
+        """
+
+
+class Network(Protocol):
+    """Connections to servers and time to use them in: the part of a store that differs by colour."""
+
+    resolver: Resolver
+
+    def budget(self, seconds: float) -> Budget:
+        """Start the clock of one ask."""
+
+    async def take(self, address: Address, budget: Budget, *, role: str = "") -> Link:
+        """A free connection, fresh or pooled, waiting for one if all are in use.
+
+        Raises:
+            StoreUnavailable: no connection inside the budget.
+        """
+
+    def give(self, link: Link) -> None:
+        """Put back a connection that has no unread reply."""
+
+    def drop(self, link: Link) -> None:
+        """Close a connection whose state is unknown."""
+
+    def forget(self, address: Address) -> None:
+        """Close the idle connections to a server and look its name up again."""
+
+    def start(self, links: Sequence[Link], seconds: float, budget: Budget) -> None:
+        """From now on these links fail after ``seconds``, or when the budget is used up if that is earlier."""
+
+    def stop(self, budget: Budget) -> None:
+        """End the limit of `start`."""
+
+    async def pause(self, seconds: float, budget: Budget) -> None:
+        """Sleep, on the budget's time."""
+
+
+def connection_options(login: Login) -> dict[str, Any]:
+    """Arguments of redis-py's connections (5 to 8): RESP2, no retry, no timeout of its own, no ``CLIENT SETINFO``."""
+    return {"username": login.username, "password": login.password, "db": login.db, **_fixed_options()}
+
+
+@functools.cache
+def _fixed_options() -> dict[str, Any]:
+    from redis.backoff import NoBackoff
+    from redis.connection import AbstractConnection
+    from redis.retry import Retry
+
+    known = inspect.signature(AbstractConnection.__init__).parameters
+    silent = {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
+    limits = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "socket_connect_timeout": None}
+    return {"protocol": 2, **limits, **silent}
+
+
+def make_tls(ca_file: str | None) -> ssl.SSLContext:
+    """A context that checks the certificate and the host name.
+
+    Args:
+        ca_file: PEM bundle; ``None`` trusts what the platform trusts.
+
+    Raises:
+        SettingsError: the bundle cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        message = f"store.ca_file cannot be used: {error}"
+        raise SettingsError(message) from None
+
+
+_PREFIXES = {
+    "AskError": "ASK", "AuthenticationError": "WRONGPASS", "BusyLoadingError": "LOADING",
+    "ClusterCrossSlotError": "CROSSSLOT", "ClusterDownError": "CLUSTERDOWN", "ExecAbortError": "EXECABORT",
+    "MasterDownError": "MASTERDOWN", "MovedError": "MOVED", "NoPermissionError": "NOPERM",
+    "NoScriptError": "NOSCRIPT", "OutOfMemoryError": "OOM", "ReadOnlyError": "READONLY", "TryAgainError": "TRYAGAIN",
+}  # fmt: skip
+"""redis-py takes the first word off the replies it has a class for; we put it back."""
+
+
+def as_reply_error(error: BaseException) -> StoreReplyError | None:
+    """The error reply behind an exception of redis-py; ``None`` if it means that the connection broke."""
+    text, name = str(error), type(error).__name__
+    if name in _PREFIXES:
+        prefix = getattr(error, "status_code", None) or _PREFIXES[name]
+        return StoreReplyError(text if text.startswith(f"{prefix} ") else f"{prefix} {text}")
+    if any(base.__name__ == "ResponseError" for base in type(error).__mro__):
+        first = text.partition(" ")[0]
+        return StoreReplyError(text if first.isupper() and first.isalnum() else f"ERR {text}")
+    if text == "max number of clients reached":
+        return StoreReplyError(f"ERR {text}")
+    return None
+
+
+def refusal(address: Address, error: StoreReplyError) -> StoreUnavailable:
+    """What an error reply means that came while a connection was made."""
+    text = str(error)
+    if error.prefix in {"LOADING", "MASTERDOWN"}:
+        message = f"Redis at {address} is not ready yet: {error.prefix}"
+        return StoreUnavailable(message, reason="loading")
+    if error.prefix in {"WRONGPASS", "NOAUTH", "NOPERM"} or "AUTH" in text or "password" in text:
+        return StoreRefused(f"Redis at {address} refused the login: check the URL's user and password", reason="rejected")
+    if "DB index" in text:
+        return StoreRefused(f"Redis at {address} has no such database: check the number in the URL", reason="rejected")
+    return StoreRefused(f"Redis at {address} refused the connection: {text}", reason="rejected")
+
+
+def unconnected(address: Address, error: BaseException) -> StoreUnavailable:
+    """Name what kept a connection from being made."""
+    if isinstance(error, StoreUnavailable):
+        return error
+    if reply := as_reply_error(error):
+        return refusal(address, reply)
+    cause = error.__context__ or error
+    if isinstance(cause, StoreUnavailable):
+        return cause
+    if isinstance(cause, TimeoutError) or "Timeout" in type(error).__name__:
+        return StoreUnavailable(f"no connection to {address} in time", reason="timeout")
+    return StoreUnavailable(f"no connection to {address}: {cause}", reason="refused")
