@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zdd_sdk.errors import SecretNotConfigured
 from zdd_sdk.release import Release, detect_release
 from zdd_sdk.secrets import Secrets
-from zdd_sdk.settings import Loaded, Settings, load_settings
+from zdd_sdk.settings import Loaded, Settings, load_settings, production_marker
 
 if TYPE_CHECKING:
     from zdd_sdk.fleet import Fleet
@@ -102,10 +102,10 @@ class ZeroDowntime:
         Raises:
             SecretNotConfigured: outside development without ``ZDD_SECRET``, or one too short.
         """
-        from zdd_sdk.store.embedded import development_secret, is_production
+        from zdd_sdk.store.embedded import development_secret
 
         roots = self.settings.secret
-        if not roots and (marker := is_production(self.settings.environment, os.environ)):
+        if not roots and (marker := production_marker(self.settings.environment, os.environ)):
             message = (
                 f"ZDD_SECRET is not set, and this is production ({marker}): "
                 "give at least 32 random bytes, e.g. the output of `openssl rand -hex 32`"
@@ -173,7 +173,8 @@ class ZeroDowntime:
     def start(self) -> None:
         """Check the configuration, start the background threads and report ready; once per process.
 
-        Connects nothing itself: a service boots without Redis.
+        Connects nothing itself: a service boots without Redis. Where a server adapter is at work, it
+        reports ready when the server accepts connections.
 
         Raises:
             StoreNotConfigured: no store URL in production.
@@ -190,15 +191,17 @@ class ZeroDowntime:
             self.lifecycle.start()
             if self._pulses:
                 self.fleet.start()
-            self.lifecycle.mark_ready()
+            if self.lifecycle.adapter is None:
+                self.lifecycle.mark_ready()
             self._pid = os.getpid()
 
     async def shutdown(self) -> None:
         """Say goodbye to the fleet, run the shutdown hooks, close the stores; Redis last."""
         if not self.started:
             return
-        self.lifecycle.mark_stopping()
-        self.lifecycle.stop()
+        from zdd_sdk.lifecycle.asgi import stop
+
+        await stop(self.lifecycle)
         if self._pulses:
             self.fleet.stop()
         if not self.stock:
@@ -211,18 +214,8 @@ class ZeroDowntime:
         return not self.stock and self.settings.fleet.enabled and self.settings.store.redis_url != "off"
 
     def _refuse_misconfiguration(self) -> None:
-        from zdd_sdk.store.embedded import is_production
-
         self.secrets.derive("start")
-        url = self.settings.store.redis_url
-        if url in {None, "embedded://"} and (marker := is_production(self.settings.environment, os.environ)):
-            from zdd_sdk.errors import StoreNotConfigured
-
-            message = (
-                f"ZDD_REDIS_URL is not set, and this is production ({marker}): an embedded engine would lose "
-                "every session; set the URL, or `off` for a service without a store"
-            )
-            raise StoreNotConfigured(message)
+        self.stores.check()
 
     def _wake(self) -> None:
         if self._pulses and self.started:

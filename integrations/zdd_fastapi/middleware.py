@@ -50,7 +50,7 @@ class ZddMiddleware:
     def _outer(self, app: AsgiApp) -> AsgiApp:
         exchange = ExchangeHalf(app, self._zdd.participants, self._zdd.aio_store)
         sockets = WebSocketHalf(exchange, self._zdd.lifecycle, self._zdd.aio_store)
-        return LifespanHalf(OuterHalf(sockets, self._zdd.lifecycle), self._zdd)
+        return OuterHalf(LifespanHalf(sockets, self._zdd), self._zdd.lifecycle)
 
     def _install(self, app: object) -> None:
         self._installed = True

@@ -11,6 +11,7 @@ from zdd_sdk.settings.model import (
     StoreSettings,
 )
 from zdd_sdk.settings.options import Leaf, leaves
+from zdd_sdk.settings.production import production_marker
 
 __all__ = [
     "FleetSettings",
@@ -24,4 +25,5 @@ __all__ = [
     "StoreSettings",
     "leaves",
     "load_settings",
+    "production_marker",
 ]

@@ -15,6 +15,7 @@ from zdd_sdk.store.url import Target, parse_url
 
 __all__ = ["Stores"]
 
+
 class Stores:
     """One Redis seen from threads and from event loops. Nothing connects before the first call.
 

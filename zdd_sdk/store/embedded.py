@@ -26,36 +26,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from zdd_sdk.errors import SettingsError, StoreUnavailable, ZddError
 from zdd_sdk.store.engine import Engine, require_engine, start_engine
 
-__all__ = ["development_secret", "is_production", "shared_engine", "supervise"]
+__all__ = ["development_secret", "shared_engine", "supervise"]
 
 _log = logging.getLogger("zdd.store")
-
-_DEVELOPMENT = frozenset({"development", "dev", "test", "testing", "local", "ci"})
-_MARKERS = (
-    "KUBERNETES_SERVICE_HOST",
-    "ECS_CONTAINER_METADATA_URI_V4",
-    "ECS_CONTAINER_METADATA_URI",
-    "AWS_LAMBDA_FUNCTION_NAME",
-    "K_SERVICE",
-    "CLOUD_RUN_JOB",
-    "GAE_APPLICATION",
-    "CONTAINER_APP_NAME",
-    "WEBSITE_SITE_NAME",
-    "DYNO",
-    "FLY_APP_NAME",
-    "RENDER",
-    "RAILWAY_ENVIRONMENT",
-    "VCAP_APPLICATION",
-    "NOMAD_ALLOC_ID",
-)
-"""Set by Kubernetes, ECS, Lambda, Cloud Run, App Engine, Azure, Heroku, Fly, Render, Railway, Cloud Foundry, Nomad."""
 
 _LOOK = 0.2
 """Seconds between the supervisor's looks at its clients and its engine."""
@@ -70,22 +50,6 @@ _SUPERVISOR = "import sys; sys.path.append(sys.argv[1]); from zdd_sdk.store.embe
 
 _joined: dict[Path, int] = {}
 _guard = threading.Lock()
-
-
-def is_production(environment: str, environ: Mapping[str, str]) -> str | None:
-    """Return what says that this is production, or ``None`` in development.
-
-    Args:
-        environment: name of the environment from the settings; anything but development, dev, test,
-            testing, local and ci is production.
-        environ: environment variables, searched for those that hosting platforms set.
-
-    Returns:
-        ``"environment=<name>"`` or the name of the variable, for a message.
-    """
-    if environment.lower() not in _DEVELOPMENT:
-        return f"environment={environment}"
-    return next((name for name in _MARKERS if environ.get(name)), None)
 
 
 def shared_engine(service: str, environment: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from zdd_sdk.app import ZeroDowntime
+from typing import TYPE_CHECKING
+
 from zdd_sdk.errors import ZddError
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from zdd_sdk.app import ZeroDowntime
 
 __all__ = ["LifespanHalf"]
 

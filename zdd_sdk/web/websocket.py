@@ -8,7 +8,6 @@ restart" (RFC 6455 registry), which clients answer by reconnecting, to another i
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 
 from zdd_sdk.http import exchange_variable
@@ -38,7 +37,6 @@ class WebSocketHalf:
         self._lifecycle = lifecycle
         self._store = store
         self._open: set[_Socket] = set()
-        self._random = random.Random()  # noqa: S311 - spreads closes, protects nothing
         lifecycle.on_drain(self._drain)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +61,7 @@ class WebSocketHalf:
             socket.loop.call_soon_threadsafe(self._schedule, socket)
 
     def _schedule(self, socket: _Socket) -> None:
-        socket.restart_in(self._lifecycle.websocket_delay(self._random))
+        socket.restart_in(self._lifecycle.websocket_delay())
 
 
 class _Socket:
