@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from zdd_sdk.errors import MissingExtra, StoreReplyError, StoreUnavailable
@@ -150,14 +151,8 @@ def test_the_engine_outlives_the_thread_that_started_it(program: Start, gone: Go
 
 def test_stopped_engines_leave_no_guard_behind(gone: Gone) -> None:
     with start_engine() as engine:
-        guards = [int(p.name) for p in Path("/proc").glob("[0-9]*") if _parent(p) == engine.pid]
+        guards = psutil.Process(engine.pid).children()
         assert 1 == len(guards)
 
-    assert gone(guards[0], 1.0)
+    assert gone(guards[0].pid, 1.0)
 
-
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
-    except OSError:
-        return -1
