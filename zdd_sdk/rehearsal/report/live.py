@@ -138,8 +138,8 @@ class LiveProgress:
         self._tally = Tally()
         self._notes: deque[str] = deque(maxlen=4)
         self._began = time.monotonic()
-        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
         self._lock = threading.Lock()
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def on_phase(self, phase: Phase) -> None:
         """Show it; the first one starts the drawing."""
