@@ -263,6 +263,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         releases, phases, routes: the same figures split up.
         faults: what was broken on purpose.
         audit: what the scenario counted.
+        violations: the first 20 broken invariants; the page lists more.
         instances, users: as planned.
         began, seconds: when, and for how long, there was traffic.
         engine, versions, notes: see `Result`.
@@ -294,6 +295,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[RouteSummary, ...]
     faults: tuple[FaultRecord, ...]
     audit: dict[str, int]
+    violations: tuple[Violation, ...] = ()
     instances: int
     users: int
     began: str

@@ -1,0 +1,208 @@
+"""The virtual user a scenario plays with: requests, cookies, and what must hold."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import random
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from zdd_sdk.rehearsal.client import RawResponse
+from zdd_sdk.rehearsal.cookies import Jar
+from zdd_sdk.rehearsal.model import ViolationKind
+
+__all__ = ["InvariantBroken", "Request", "RequestFailed", "Response", "User", "to_response"]
+
+
+class RequestFailed(Exception):
+    """A request got no answer, or one the scenario did not expect; it has already been counted.
+
+    Left uncaught it ends this round of the scenario, and the user begins another.
+
+    Attributes:
+        method: of the request.
+        failure: its kind, see `zdd_sdk.rehearsal.model.Sample`.
+        response: the unexpected answer, or ``None``.
+    """
+
+    def __init__(self, method: str, failure: str, response: Response | None) -> None:
+        super().__init__(f"{method} failed: {failure}")
+        self.method = method
+        self.failure = failure
+        self.response = response
+
+
+class InvariantBroken(AssertionError):
+    """What `User.invariant` makes of a failed check."""
+
+    def __init__(self, kind: ViolationKind, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user wants to send.
+
+    Attributes:
+        method, path, headers, body: of the HTTP request, ready to be sent.
+        route: name under which it is counted.
+        expect: statuses that are no failure beside 2xx and 3xx.
+    """
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    route: str
+    expect: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer.
+
+    Attributes:
+        status: of the answer.
+        headers: names in lower case; several values of one name are joined with a comma.
+        body: its bytes.
+        release: side of the instance that answered, ``old`` or ``new``.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    release: str = ""
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8; what is not is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The body read as JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return jsonlib.loads(self.body)
+
+
+Send = Callable[["User", Request], Awaitable[tuple[RawResponse, str]]]
+
+
+class User:
+    """One virtual user with a connection and cookies of its own.
+
+    Attributes:
+        id: number of the user, from 0; also distinct between rehearsals only by what the scenario adds.
+        random: seeded for this user, so that a rehearsal can be repeated.
+        state: whatever the scenario wants to remember between rounds; emptied by `reset`.
+        cookies: the user's cookie jar.
+    """
+
+    def __init__(self, number: int, seed: int, send: Send) -> None:
+        self.id = number
+        self.random = random.Random(f"{seed}/{number}")
+        self.state: dict[str, Any] = {}
+        self.cookies = Jar()
+        self._send = send
+
+    async def get(self, path: str, **options: Any) -> Response:
+        """GET; see `request`."""
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Response:
+        """POST; see `request`."""
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Any) -> Response:
+        """PUT; see `request`."""
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Any) -> Response:
+        """PATCH; see `request`."""
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Any) -> Response:
+        """DELETE; see `request`."""
+        return await self.request("DELETE", path, **options)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        data: Mapping[str, str] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        label: str = "",
+        expect: Collection[int] = (),
+    ) -> Response:
+        """Pause for a moment, send one request, once, and return its answer.
+
+        Args:
+            method: the HTTP method.
+            path: with its query.
+            json: a body, sent as JSON.
+            data: a body, sent as a form, or as it is if bytes.
+            headers: more headers.
+            label: name under which the request is counted; default the path without its query.
+            expect: statuses that are no failure beside 2xx and 3xx.
+
+        Raises:
+            RequestFailed: no answer, or a status that was not expected.
+        """
+        body, kind = _body(json, data)
+        lines = dict(headers or {})
+        if kind:
+            lines.setdefault("Content-Type", kind)
+        if body or method not in ("GET", "HEAD", "OPTIONS", "DELETE"):
+            lines["Content-Length"] = str(len(body))
+        if cookie := self.cookies.header(path.partition("?")[0]):
+            lines["Cookie"] = cookie
+        route = label or path.partition("?")[0]
+        request = Request(method, path, tuple(lines.items()), body, route, frozenset(expect))
+        return to_response(*await self._send(self, request))
+
+    @contextmanager
+    def invariant(self, kind: ViolationKind) -> Iterator[None]:
+        """Classify what fails inside: ``login``, ``field`` or ``effect``.
+
+        Anything but a failed request counts as broken, also a ``KeyError`` because the answer
+        lacks what was asked for.
+        """
+        try:
+            yield
+        except (RequestFailed, InvariantBroken):
+            raise
+        except Exception as error:
+            raise InvariantBroken(kind, _text(error)) from error
+
+    def reset(self) -> None:
+        """Become a new visitor: no cookies, no state."""
+        self.cookies.clear()
+        self.state.clear()
+
+
+def _body(json: Any, data: Mapping[str, str] | bytes | None) -> tuple[bytes, str]:
+    if json is not None:
+        return jsonlib.dumps(json, separators=(",", ":")).encode(), "application/json"
+    if isinstance(data, bytes):
+        return data, ""
+    return (urlencode(data).encode(), "application/x-www-form-urlencoded") if data else (b"", "")
+
+
+def to_response(raw: RawResponse, release: str) -> Response:
+    """What a scenario sees of an answer."""
+    headers: dict[str, str] = {}
+    for name, value in raw.headers:
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Response(raw.status, headers, raw.body, release)
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, AssertionError) and str(error) else f"{type(error).__name__}: {error}"
