@@ -71,4 +71,4 @@ def _without_log(record: Any) -> Any:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath("assets").joinpath(*name.split("/")).read_text(encoding="utf-8")
+    return resources.files("zdd_sdk.rehearsal.report").joinpath("assets").joinpath(*name.split("/")).read_text(encoding="utf-8")
