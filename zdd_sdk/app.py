@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zdd_sdk.errors import SecretNotConfigured
 from zdd_sdk.release import Release, detect_release
@@ -155,7 +155,15 @@ class ZeroDowntime:
         """The parts that take part in exchanges, in their fixed order."""
         return (self.sessions,) if self.settings.sessions.enabled else ()
 
-    def check(self, function: F | None = None, *, critical: bool = False, name: str | None = None) -> Any:
+    @overload
+    def check(self, function: F, *, critical: bool = False, name: str | None = None) -> F: ...
+
+    @overload
+    def check(
+        self, function: None = None, *, critical: bool = False, name: str | None = None
+    ) -> Callable[[F], F]: ...
+
+    def check(self, function: Any = None, *, critical: bool = False, name: str | None = None) -> Any:
         """Register a dependency check: ``@zdd.check`` or ``@zdd.check(critical=True)``.
 
         Args:
