@@ -11,7 +11,7 @@ from zdd_sdk.errors import ZddError
 
 __all__ = ["main"]
 
-COMMANDS = ("serve", "drain", "fleet", "release", "rehearse", "explain")
+COMMANDS = ("serve", "drain", "fleet", "release", "rehearse", "explain", "doctor")
 """In the order ``zdd --help`` lists them; each is a module of this package."""
 
 

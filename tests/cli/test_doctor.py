@@ -1,0 +1,101 @@
+"""`zdd doctor` and `zdd explain`: each finding says what breaks; the exit status is for CI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zdd_sdk.cli import main
+from zdd_sdk.cli.doctor import examine_engine, examine_settings
+from zdd_sdk.settings import FleetSettings, LifecycleSettings, SessionSettings, Settings
+
+SOUND = {"redis_version": "7.0.15", "maxmemory_policy": "noeviction", "maxmemory": "0", "aof_enabled": "1"}
+
+
+def topics(findings: Any, level: str) -> set[str]:
+    return {finding.topic for finding in findings if finding.level == level}
+
+
+def test_a_sound_engine_has_nothing_to_mend() -> None:
+    assert all(finding.level == "ok" for finding in examine_engine(SOUND, 0.0, embedded=False))
+
+
+@pytest.mark.parametrize(
+    ("facts", "topic", "level"),
+    [
+        ({"redis_version": "6.2.1"}, "store", "fail"),
+        ({"valkey_version": "7.2.5", "redis_version": "7.2.4"}, "store", "ok"),
+        ({"maxmemory_policy": "volatile-lru", "maxmemory": "100"}, "eviction", "fail"),
+        ({"maxmemory_policy": "volatile-lru", "maxmemory": "0"}, "eviction", "warn"),
+        ({"aof_enabled": "0", "connected_slaves": "0"}, "persistence", "warn"),
+        ({"aof_enabled": "0", "connected_slaves": "1"}, "persistence", "ok"),
+    ],
+)
+def test_an_engine_that_loses_data_is_found(facts: dict[str, str], topic: str, level: str) -> None:
+    assert topic in topics(examine_engine({**SOUND, **facts}, 0.0, embedded=False), level)
+
+
+def test_a_clock_that_is_off_is_found() -> None:
+    assert {"clock"} == topics(examine_engine(SOUND, -3.0, embedded=False), "warn")
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "topic"),
+    [
+        (Settings(lifecycle=LifecycleSettings(drain_lag=25)), {}, "grace period"),
+        (Settings(fleet=FleetSettings(pulse=5)), {}, "fleet"),
+        (Settings(sessions=SessionSettings(insecure=True)), {"DYNO": "web.1"}, "cookies"),
+        (Settings(mode="stock"), {}, "mode"),
+    ],
+)
+def test_unsafe_settings_fail(settings: Settings, environ: dict[str, str], topic: str) -> None:
+    assert topic in topics(examine_settings(settings, environ), "fail")
+    assert set() == topics(examine_settings(Settings(), {}), "fail")
+
+
+@pytest.fixture
+def deployment(real_engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZDD_REDIS_URL", real_engine.url)
+    monkeypatch.setenv("ZDD_SECRET", "s" * 40)
+    monkeypatch.setenv("ZDD_RELEASE_VERSION", "1.4.2")
+    return monkeypatch
+
+
+def test_a_sound_deployment_passes(deployment: Any, capsys: Any) -> None:
+    assert 0 == main(["doctor"])
+    assert "answers" in capsys.readouterr().out
+
+
+def test_an_unknown_variable_fails_here_where_it_only_warns_at_boot(deployment: Any, capsys: Any) -> None:
+    deployment.setenv("ZDD_SESSIONS_IDEL_TIMEOUT", "1h")
+
+    assert 1 == main(["doctor", "--json"])
+    assert any("ZDD_SESSIONS_IDEL_TIMEOUT" in finding["text"] for finding in json.loads(capsys.readouterr().out))
+
+
+def test_an_unreachable_store_fails_without_showing_its_password(deployment: Any, capsys: Any) -> None:
+    deployment.setenv("ZDD_REDIS_URL", "redis://:hunter2@127.0.0.1:1/0")
+
+    assert 1 == main(["doctor"])
+    assert "hunter2" not in capsys.readouterr().out
+
+
+def test_explain_shows_every_option_with_its_origin_and_no_secret(deployment: Any, capsys: Any) -> None:
+    deployment.setenv("ZDD_SESSIONS_IDLE_TIMEOUT", "1h")
+
+    assert 0 == main(["explain", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    rows = {row["option"]: row for row in report["options"]}
+
+    assert ("1h", "ZDD_SESSIONS_IDLE_TIMEOUT") == (
+        rows["sessions.idle_timeout"]["value"],
+        rows["sessions.idle_timeout"]["origin"],
+    )
+    assert "(set)" == rows["secret"]["value"]
+    assert "first byte" == report["order"][-1]
+    assert 0 == main(["explain", "--docs"])
+    assert "s" * 40 not in capsys.readouterr().out
