@@ -20,7 +20,8 @@ from zdd_sdk.rehearsal.report.table import side_by_side
 
 SHOP = Path(__file__).parent
 OUT = Path("build/rehearsal")
-SERVE = "-m zdd_sdk serve uvicorn shop_fastapi.app:app --host {host} --port {port} --log-level warning"
+ZDD = Path(sys.executable).with_name("zdd")
+SERVE = "serve uvicorn shop_fastapi.app:app --host {host} --port {port} --log-level warning"
 
 # Endpoints move within a second here, so an instance drains in seconds; in production keep the defaults.
 TIMES = {"ZDD_LIFECYCLE_DRAIN_LAG": "2s", "ZDD_LIFECYCLE_LINGER": "500ms", "ZDD_FLEET_PULSE": "1s"}
@@ -75,7 +76,7 @@ def _release(side: Side, version: str) -> ReleasePlan:
     return ReleasePlan(
         side=side,
         label=version,
-        command=f"{sys.executable} {SERVE} --app-dir {SHOP.parent}",
+        command=f"{ZDD} {SERVE} --app-dir {SHOP.parent}",
         env={**TIMES, "ZDD_RELEASE_VERSION": version},
     )
 

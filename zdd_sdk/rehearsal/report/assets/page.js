@@ -20,7 +20,7 @@ function make(tag, attributes = {}, ...children) {
 const number = (value, digits = 0) =>
   Number(value).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const seconds = (value) => (value ? `${number(value, 1)} s` : "–");
-const span = (value) => (value >= 1000 ? `${number(value / 1000, 2)} s` : `${number(value, value < 10 ? 1 : 0)} ms`);
+const span = (value) => (value >= 1000 ? `${number(value / 1000, 2)} s` : `${number(value, value && value < 10 ? 1 : 0)} ms`);
 const latency = (value) => (value == null ? "–" : span(value));
 const bytes = (value) => `${number(value / 2 ** 20)} MiB`;
 const percent = (value) => `${(100 * Math.min(Math.max(value, 0), end)) / end}%`;
@@ -117,14 +117,14 @@ function nameFaults(u) {
   ctx.save();
   ctx.font = `600 ${12 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.lineWidth = 4 * devicePixelRatio;
-  for (const fault of summary.faults) {
-    const text = ` ⚡ ${fault.text || fault.kind} `, x = u.valToPos(fault.start, "x", true), y = bbox.top + 15 * devicePixelRatio;
+  summary.faults.forEach((fault, place) => {
+    const text = ` ⚡ ${fault.text || fault.kind} `, x = u.valToPos(fault.start, "x", true), y = bbox.top + (26 + 15 * (place % 3)) * devicePixelRatio;
     ctx.textAlign = x > bbox.left + bbox.width * 0.75 ? "right" : "left";
     ctx.strokeStyle = color("card");
     ctx.strokeText(text, x, y);
     ctx.fillStyle = color("bad");
     ctx.fillText(text, x, y);
-  }
+  });
   ctx.restore();
 }
 
@@ -175,6 +175,8 @@ function markBroken(u) {
 const centers = timeline.at.map((at) => at + timeline.width / 2);
 const rate = (values) => values.map((value) => value / timeline.width);
 const blanks = (values) => values.map((value) => value || null);
+// Rates are labelled as whole numbers, so the axis steps by whole numbers.
+const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 // A release that nobody asks for a while has no line at all; a single empty bucket is a zero.
 const present = (values) => values.map((value, place) => (value || values[place - 1] || values[place + 1] ? value : null));
 
@@ -192,7 +194,7 @@ function traffic() {
   const section = card("Requests per second", legend, strip(), host);
   const scale = { range: (_, __, top) => [0, Math.max(top * 1.2, 1)] };
   const ticks = (_, values) => values.map((value) => number(value));
-  return [section, () => plot(host, 230, [...lines, bars], columns, { scale, ticks, rows, draw: markBroken })];
+  return [section, () => plot(host, 230, [...lines, bars], columns, { scale, ticks, rows, draw: markBroken, axis: { incrs: WHOLE } })];
 }
 
 const dot = (name) => make("i", { style: { background: `var(--${name})`, display: "inline-block", width: "9px", height: "9px",
