@@ -29,13 +29,15 @@ class OuterHalf:
 
     Args:
         app: the application.
-        lifecycle: whose state counts; if the application activates another one while it starts
-            (``ZeroDowntime`` does), that one takes over.
+        lifecycle: whose state counts.
+        follow: if the application activates another lifecycle while it starts (as ``ZeroDowntime``
+            does), let that one take over; for adapters, which wrap applications they know nothing of.
     """
 
-    def __init__(self, app: App, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: App, lifecycle: Lifecycle, *, follow: bool = False) -> None:
         self.app = app
         self.lifecycle = lifecycle
+        self._follow = follow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -78,13 +80,14 @@ class OuterHalf:
 
         await self.app(scope, receive, send_started)
 
-    def adopt(self) -> None:
-        """Take over the lifecycle the application has activated by now, and start it; for adapters."""
-        self.lifecycle = active() or self.lifecycle
+    def start(self) -> None:
+        """Start the lifecycle: the one the application has activated by now, if we follow it."""
+        if self._follow:
+            self.lifecycle = active() or self.lifecycle
         self.lifecycle.start(run_on_loop=loop_runner())
 
     def _started(self) -> None:
-        self.adopt()
+        self.start()
         if self.lifecycle.adapter is None:
             self.lifecycle.mark_ready()
 

@@ -95,7 +95,7 @@ class CheckBoard:
             if inspect.isawaitable(value):
                 value = self._await(value)
             results.append((value is not False, "" if value is not False else "returned False"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # The type only: a driver's message may hold a URL with its password.
             results.append((False, type(error).__name__))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import os
@@ -14,12 +13,12 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-import msgspec
-
 from zdd_sdk.errors import LifecycleError
 from zdd_sdk.http import Answer
 from zdd_sdk.lifecycle.checks import CheckBoard, CheckFunction, LoopRunner
 from zdd_sdk.lifecycle.flag import InstanceDirectory, instance_root
+from zdd_sdk.lifecycle.health import PROBES, health_answer
+from zdd_sdk.lifecycle.hooks import Hooks
 from zdd_sdk.lifecycle.model import (
     State,
     grace_finding,
@@ -41,21 +40,21 @@ WEDGED_AFTER = 10.0
 _log = logging.getLogger("zdd.lifecycle")
 _F = TypeVar("_F", bound=CheckFunction)
 _lifecycles: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
-_active: Lifecycle | None = None
+_active: list[Lifecycle] = []
 
 
 def activate(lifecycle: Lifecycle) -> Lifecycle:
     """Make this the process's lifecycle: the one server adapters drive. Returns it."""
-    global _active
-    if _active is not None and _active is not lifecycle:
-        lifecycle.adapter = lifecycle.adapter or _active.adapter
-    _active = lifecycle
+    before = active()
+    if before is not None and before is not lifecycle:
+        lifecycle.adapter = lifecycle.adapter or before.adapter
+    _active[:] = [lifecycle]
     return lifecycle
 
 
 def active() -> Lifecycle | None:
     """Return the process's lifecycle, or ``None`` if nothing has activated one."""
-    return _active
+    return _active[0] if _active else None
 
 
 def _instance_name() -> str:
@@ -104,9 +103,8 @@ class Lifecycle:
         self.state = State.STARTING
         self.checks = CheckBoard(settings.check_interval, settings.check_timeout)
         self._serves = serves_while_terminating(settings.readyz_while_terminating, os.environ)
-        self._paths = {f"{settings.health_prefix}/{name}": name for name in ("livez", "readyz", "startupz")}
-        self._on_drain: list[Callable[[], Any]] = []
-        self._on_stop: list[Callable[[], Any]] = []
+        self._probes = {f"{settings.health_prefix}/{name}": name for name in PROBES}
+        self._hooks = Hooks()
         self._renew()
         _lifecycles.add(self)
 
@@ -142,8 +140,7 @@ class Lifecycle:
                 return False
             self.drained_at = time.monotonic()
             self.draining = True
-        for callback in self._on_drain:
-            _call(callback, "on_drain")
+        self._hooks.run_drain()
         if reason:
             _log.info("draining (%s): serving on for %g s", reason, self.lag_left())
         return True
@@ -182,11 +179,11 @@ class Lifecycle:
         In whichever thread notices, maybe inside a signal handler: do no more than
         ``loop.call_soon_threadsafe`` or setting a flag.
         """
-        self._on_drain.append(callback)
+        self._hooks.on_drain.append(callback)
 
     def on_stop(self, callback: Callable[[], Any]) -> None:
         """Call ``callback()`` when the process stops, after the application's own shutdown; last added first."""
-        self._on_stop.append(callback)
+        self._hooks.on_stop.append(callback)
 
     # Requests
 
@@ -228,39 +225,25 @@ class Lifecycle:
         """
 
         def register(chosen: _F) -> _F:
-            self.checks.add(name or getattr(chosen, "__name__", repr(chosen)), chosen, critical=critical)
+            self.checks.add(name or str(getattr(chosen, "__name__", chosen)), chosen, critical=critical)
             return chosen
 
         return register if function is None else register(function)
 
     def health(self, path: str) -> Answer | None:
         """Answer ``/livez``, ``/readyz`` or ``/startupz`` (below ``health_prefix``); ``None`` for any other path."""
-        name = self._paths.get(path)
-        return None if name is None else self._answer(name, self._good(name))
+        probe = self._probes.get(path)
+        return None if probe is None else self._answer(self._good(probe))
 
-    def _good(self, name: str) -> bool:
-        if name == "livez":
+    def _good(self, probe: str) -> bool:
+        if probe == "livez":
             return not self.wedged()
-        if name == "startupz":
+        if probe == "startupz":
             return self.state is not State.STARTING
         return readiness(self.state, self.checks.states, serve=self._serves)
 
-    def _answer(self, name: str, good: bool) -> Answer:
-        body = msgspec.json.encode(
-            {
-                "status": "pass" if good else "fail",
-                "state": self.state.value,
-                "instance": self.instance,
-                "release": self.release,
-                "checks": {key: _shown(check.ok) for key, check in self.checks.states.items()},
-            }
-        )
-        headers = [
-            ("content-type", "application/json"),
-            ("cache-control", "no-store"),
-            ("content-length", str(len(body))),
-        ]
-        return Answer(200 if good else 503, headers, body)
+    def _answer(self, good: bool) -> Answer:
+        return health_answer(good, self.state, self.instance, self.release, self.checks.states)
 
     def beat(self, source: str) -> None:
         """Note that a thread or an event loop turned; once it has, it must go on doing so."""
@@ -328,52 +311,22 @@ class Lifecycle:
                 return
             self._stopped = True
         self.mark_stopping()
-        self._run_hooks()
+        self._hooks.run_stop(self.settings.hooks_timeout, self.checks.run_on_loop)
         self._quit.set()
         self._thread = None
         if self._joined:
             self.directory.leave()
 
-    def _run_hooks(self) -> None:
-        """Run them in a thread of its own, so that one that hangs cannot keep the process."""
-        done: list[str] = []
-        runner = threading.Thread(target=self._hooks, args=(done,), name="zdd-stop", daemon=True)
-        runner.start()
-        runner.join(self.settings.hooks_timeout)
-        if runner.is_alive():
-            missing = len(self._on_stop) - len(done)
-            _log.error("%d stop hooks did not end in %g s and are left", missing, self.settings.hooks_timeout)
-
-    def _hooks(self, done: list[str]) -> None:
-        for callback in reversed(self._on_stop):
-            _call(callback, "on_stop", self.checks.run_on_loop)
-            done.append(getattr(callback, "__name__", "hook"))
-
-    def _after_fork(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget the parent's thread and locks; the server glue or the first request starts the child's own."""
         self._renew()
         self.in_flight = 0
         self.checks.reset()
 
 
-def _shown(ok: bool | None) -> str:
-    return {None: "unknown", True: "ok", False: "failing"}[ok]
-
-
-def _call(callback: Callable[[], Any], kind: str, run_on_loop: LoopRunner | None = None) -> None:
-    """Call a hook; its failure is logged, so that the others still run."""
-    try:
-        result = callback()
-        if run_on_loop is not None and hasattr(result, "__await__"):
-            run_on_loop(result).result()
-    except Exception:
-        _log.exception("%s hook %s failed", kind, getattr(callback, "__name__", callback))
-
-
 def _after_fork() -> None:
     for lifecycle in list(_lifecycles):
-        with contextlib.suppress(Exception):
-            lifecycle._after_fork()
+        lifecycle.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -71,10 +71,12 @@ class InstanceDirectory:
             if not self.workers():
                 self.clear()
             try:
-                return _write(self.path / f"{_WORKER}{os.getpid()}", _started(os.getpid()))
+                _write(self.path / f"{_WORKER}{os.getpid()}", _started(os.getpid()))
             except FileNotFoundError:
                 if attempt == _TRIES:
                     raise
+            else:
+                return
 
     def leave(self) -> None:
         """Take this worker's file away, and the directory with the last one."""
@@ -118,7 +120,7 @@ class InstanceDirectory:
 
     def _recorded(self) -> list[int]:
         with contextlib.suppress(OSError):
-            names = (name.removeprefix(_WORKER) for name in os.listdir(self.path) if name.startswith(_WORKER))
+            names = (found.name.removeprefix(_WORKER) for found in self.path.glob(f"{_WORKER}*"))
             return sorted(int(name) for name in names if name.isdigit())
         return []
 
@@ -136,8 +138,8 @@ def find_instances(roots: list[Path]) -> Iterator[InstanceDirectory]:
     for root in roots:
         with contextlib.suppress(OSError, LifecycleError):
             _check_private(root)
-            for name in sorted(os.listdir(root)):
-                found = InstanceDirectory(root, name)
+            for path in sorted(root.iterdir()):
+                found = InstanceDirectory(root, path.name)
                 if found.workers():
                     yield found
                 elif found.path.is_dir() and not found.path.is_symlink():
@@ -171,12 +173,16 @@ def _make_private(path: Path) -> None:
 def _check_private(path: Path) -> None:
     """Refuse what another user could have prepared, as anybody may write below ``/tmp``."""
     found = os.lstat(path)
+    problem = ""
     if not stat.S_ISDIR(found.st_mode):
-        raise LifecycleError(f"{path} is not a directory (or a symbolic link): refusing to use it")
-    if found.st_uid not in (os.geteuid(), 0):
-        raise LifecycleError(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}: refusing to use it")
-    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        raise LifecycleError(f"{path} can be written by others (mode {found.st_mode & 0o777:o}): chmod 700 it")
+        problem = "is not a directory but a file or a symbolic link"
+    elif found.st_uid not in (os.geteuid(), 0):
+        problem = f"belongs to user {found.st_uid}, not to {os.geteuid()}"
+    elif found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        problem = f"can be written by others (mode {found.st_mode & 0o777:o})"
+    if problem:
+        message = f"{path} {problem}: refusing to use it for the drain flag; remove it or set lifecycle.run_dir"
+        raise LifecycleError(message)
 
 
 def _write(path: Path, text: str) -> None:

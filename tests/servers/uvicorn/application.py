@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
+from time import sleep as block
 from typing import Any
 
 
@@ -46,9 +46,10 @@ async def _answer(scope: Any, receive: Any, send: Any) -> None:
     if path == "/slow":
         await asyncio.sleep(2)
     elif path == "/stall":
-        time.sleep(0.3)
+        block(0.3)  # noqa: ASYNC251
     elif path == "/boom":
-        raise RuntimeError("boom")
+        message = "boom"
+        raise RuntimeError(message)
     body = f"{os.getpid()}".encode()
     headers = [(b"content-length", b"%d" % len(body))]
     if path == "/says-keep-alive":

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 ZDD = (sys.executable, "-c", "import sys; from zdd_sdk.cli import main; sys.exit(main())", "serve", "uvicorn")
 PLAIN = (sys.executable, "-m", "uvicorn")
@@ -143,7 +144,8 @@ class Client:
         """Read a response; raises `ConnectionError` if the connection ends instead."""
         first = self._file.readline()
         if not first:
-            raise ConnectionResetError("closed without an answer")
+            message = "closed without an answer"
+            raise ConnectionResetError(message)
         headers = []
         while (line := self._file.readline()) not in (b"\r\n", b""):
             name, _, value = line.decode().partition(":")
@@ -173,7 +175,7 @@ class Client:
         self._file.close()
         self.socket.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -73,7 +73,7 @@ class _Chained:
         try:
             self._lifecycle.begin_drain("SIGTERM")
             self._signal_again_in(self._lifecycle.lag_left())
-        except Exception:
+        except Exception:  # noqa: BLE001
             # Whatever goes wrong in here, a process that was told to end must end.
             self._pass_on(number, frame)
 

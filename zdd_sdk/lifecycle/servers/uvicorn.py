@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import inspect
 import logging
+import math
 import os
 import select
 import signal
@@ -21,11 +21,11 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.supervisors import multiprocess
 
+from zdd_sdk.errors import LifecycleError
 from zdd_sdk.lifecycle.asgi import OuterHalf, stop
 from zdd_sdk.lifecycle.core import Lifecycle, activate, active
-from zdd_sdk.lifecycle.flag import find_instances, search_roots
-from zdd_sdk.lifecycle.model import Phase, drain_phase
-from zdd_sdk.lifecycle.servers.listener import Queue
+from zdd_sdk.lifecycle.model import Phase, State, drain_phase
+from zdd_sdk.lifecycle.servers.listener import Queue, SocketFile
 from zdd_sdk.lifecycle.servers.signals import at_terminal
 from zdd_sdk.release import detect_release
 from zdd_sdk.settings import load_settings
@@ -35,10 +35,12 @@ __all__ = ["ZddServer", "ZddSupervisor", "main", "run"]
 STARTUP_FAILURE = 3
 """uvicorn's exit status when the application cannot start."""
 
-WHOLE_INSTANCE = "SIGTERM to the instance"
-"""In the drain flag: all workers leave, so nobody needs their shared listener any more."""
+ALONE = b"alone"
+INSTANCE = b"instance"
+"""What a parent tells a worker beside its SIGTERM: this worker is replaced, or the whole instance leaves."""
 
-_log = logging.getLogger("zdd.lifecycle")
+# uvicorn's own: it is the one its users have configured and read.
+_log = logging.getLogger("uvicorn.error")
 
 
 def _own_lifecycle() -> Lifecycle:
@@ -67,38 +69,56 @@ class ZddServer(uvicorn.Server):
         self._leaving = False
         self._closed_at: float | None = None
         self._sockets: list[socket.socket] | None = None
+        self._socket_file = SocketFile(None)
+        self._told = b""
 
     @property
     def lifecycle(self) -> Lifecycle:
         """The lifecycle that is driven; there from `startup` on."""
-        assert self._outer is not None
+        if self._outer is None:
+            message = "the server has not begun to start"
+            raise LifecycleError(message)
         return self._outer.lifecycle
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Wrap the application, start it, listen, and be ready."""
         lifecycle = activate(self._given or active() or _own_lifecycle())
         lifecycle.adapter = "uvicorn"
-        self._outer = OuterHalf(self.config.loaded_app, lifecycle)
+        application: Any = self.config.loaded_app
+        self._outer = OuterHalf(application, lifecycle, follow=True)
         self.config.loaded_app = self._outer
         self._sockets = sockets
         await super().startup(sockets=sockets)
         if not self.started:
             return
-        self._outer.adopt()
+        self._outer.start()
+        self._socket_file = SocketFile(self.config.uds if sockets is None else None)
         self.lifecycle.check_keep_alive(self.config.timeout_keep_alive)
         self.lifecycle.mark_ready()
 
+    def hear(self, message: bytes) -> None:
+        """Take what the parent says about the SIGTERM it sends: `ALONE` or `INSTANCE`."""
+        self._told = message
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the drain at the first SIGTERM; anything else is uvicorn's."""
-        if sig != signal.SIGTERM or self._leaving or self._outer is None or at_terminal():
+        if sig != signal.SIGTERM or self._leaving or not self._serving() or at_terminal():
             super().handle_exit(sig, frame)
             return
+        self._leave("SIGTERM")
+
+    def _serving(self) -> bool:
+        return self._outer is not None and self.lifecycle.state is not State.STARTING
+
+    def _leave(self, reason: str) -> None:
         self._leaving = True
-        self.lifecycle.begin_drain("SIGTERM")
+        if self.lifecycle.begin_drain(reason):
+            _log.info("Draining (%s): serving on for %g s", reason, self.lifecycle.lag_left())
 
     async def on_tick(self, counter: int) -> bool:
         """Drain here, where the Date header and ``callback_notify`` go on, until it is time for `shutdown`."""
         leave = await super().on_tick(counter)
+        self.lifecycle.beat("loop")
         if self.should_exit:
             return True
         if leave:
@@ -109,14 +129,16 @@ class ZddServer(uvicorn.Server):
         """``limit_max_requests`` is reached: drain as well, and do not ask again at every tick."""
         self.config.limit_max_requests = None
         self.__dict__["limit_max_requests"] = None
-        self._leaving = True
-        self.lifecycle.begin_drain("limit_max_requests")
+        if self._sockets is not None:
+            self._told = ALONE
+        self._leave("limit_max_requests")
 
     async def _drained(self) -> bool:
         now = time.monotonic()
         phase = drain_phase(
             self.lifecycle.settings,
-            drained_for=self.lifecycle.drained_for(),
+            # The others of the instance go on accepting for a worker that leaves alone: no router must move.
+            drained_for=math.inf if self._told == ALONE else self.lifecycle.drained_for(),
             closed_for=None if self._closed_at is None else now - self._closed_at,
             connections=len(self.server_state.connections) + len(self.server_state.tasks),
         )
@@ -125,17 +147,18 @@ class ZddServer(uvicorn.Server):
         return phase is Phase.DONE
 
     async def _close_listeners(self) -> None:
+        self._socket_file.remove()
         taken = await Queue(self.servers, self._accept, own=self._own_sockets()).close()
         for listener in self._sockets or ():
             listener.close()
         self._closed_at = time.monotonic()
-        _log.info("listener closed, %d connections taken from its queue", taken)
+        _log.info("Listener closed, %d connections taken from its queue", taken)
 
     def _own_sockets(self) -> bool:
         """Whether the listening sockets end with this drain, in all processes."""
         if self._sockets is None:
             return self.config.fd is None
-        return self.lifecycle.directory.reason() == WHOLE_INSTANCE
+        return self._told == INSTANCE
 
     async def _accept(self, connection: socket.socket) -> object:
         loop = asyncio.get_running_loop()
@@ -167,11 +190,11 @@ class ZddServer(uvicorn.Server):
             except TimeoutError:
                 _log.error("the application's shutdown did not end in %g s and is left", seconds)
 
-        self.lifespan.shutdown = bounded  # type: ignore[method-assign]
+        self.lifespan.shutdown = bounded
 
 
 class _Process(multiprocess.Process):
-    """A worker process that runs our server."""
+    """A worker process that runs our server, and hears on uvicorn's health pipe why it shall end."""
 
     @property
     def server(self) -> uvicorn.Server:
@@ -180,51 +203,74 @@ class _Process(multiprocess.Process):
             self._server = ZddServer(config=self.config)
         return self._server
 
+    def pong(self) -> None:
+        """Answer one ping, or take one message for the server."""
+        message = self.child_conn.recv()
+        if message == b"ping":
+            self.child_conn.send(self.server.started)
+        elif isinstance(self.server, ZddServer):
+            self.server.hear(message)
+
+    def terminate(self, message: bytes = ALONE) -> None:
+        """Send SIGTERM, saying whether this worker leaves alone."""
+        with contextlib.suppress(OSError):
+            self.parent_conn.send(message)
+        super().terminate()
+
 
 class ZddSupervisor(multiprocess.Multiprocess):
     """uvicorn's ``--workers`` parent, which on SIGTERM first closes its own sockets, then tells its workers.
 
     While a parent keeps the listener, connections that come after the workers have closed theirs are
     queued for nobody and reset at its exit; closed, they are refused, which every proxy may retry.
+    SIGHUP replaces the workers one by one; none of them waits for routers, as the instance stays.
     """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
-        self._wake, wake_by_signal = socket.socketpair()
-        wake_by_signal.setblocking(False)
+        self._socket_file = SocketFile(config.uds)
+        self._wake, self._wake_by_signal = socket.socketpair()
+        self._wake_by_signal.setblocking(False)
         # Not an Event set in the handler: the handler may run while this thread holds the Event's lock.
-        signal.set_wakeup_fd(wake_by_signal.fileno(), warn_on_full_buffer=False)
-        self._wake_by_signal = wake_by_signal
+        signal.set_wakeup_fd(self._wake_by_signal.fileno(), warn_on_full_buffer=False)
 
     def run(self) -> None:
         """Supervise until a signal ends it, noticing signals at once."""
-        _log.info("started parent process [%d]", os.getpid())
+        _log.info("Started parent process [%d]", os.getpid())
         self.init_processes()
         while not self.should_exit.is_set():
             self._wait(0.5)
             self.handle_signals()
             if not self.should_exit.is_set():
                 self.keep_subprocess_alive()
-        self._leave()
+        self._end()
+        _log.info("Stopping parent process [%d]", os.getpid())
 
     def _wait(self, seconds: float) -> None:
         if not self.signal_queue and select.select([self._wake], [], [], seconds)[0]:
             self._wake.recv(64)
 
-    def _leave(self) -> None:
+    def _end(self) -> None:
+        self._socket_file.remove()
         for listener in self.sockets:
             listener.close()
         self.terminate_all()
-        self.join_all()
+        while alive := [process for process in self.processes if process.process.is_alive()]:
+            self._wait(0.1)
+            self._pass_on(alive)
 
-    def handle_term(self) -> None:
-        """Note for the workers that the whole instance leaves, then leave."""
-        children = {process.pid for process in self.processes}
-        for found in find_instances(search_roots(load_settings())):
-            if children.intersection(found.workers()):
-                with contextlib.suppress(OSError):
-                    found.ask_to_drain(WHOLE_INSTANCE)
-        super().handle_term()
+    def terminate_all(self) -> None:
+        """Send every worker SIGTERM and say that the instance leaves."""
+        for process in self.processes:
+            process.terminate(INSTANCE) if isinstance(process, _Process) else process.terminate()
+
+    def _pass_on(self, alive: list[multiprocess.Process]) -> None:
+        """Second and further signals are for the workers, too."""
+        while self.signal_queue:
+            number = self.signal_queue.pop(0)
+            for process in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid or 0, number)
 
 
 def _supervise(config: Config) -> None:
@@ -250,14 +296,6 @@ def run(app: Any, **options: Any) -> None:
     config = Config(app, **options)
     if config.workers > 1 and not isinstance(app, str):
         sys.exit("several workers need the application as an import string, such as 'shop.app:app'")
-    try:
-        _serve(config)
-    finally:
-        if config.uds and os.path.exists(config.uds):
-            os.remove(config.uds)
-
-
-def _serve(config: Config) -> None:
     if config.workers > 1:
         _supervise(config)
         return
