@@ -17,6 +17,7 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
     * SessionGone                           logged out or expired while the request ran
     * SessionReadOnly                       a pre-login snapshot or a stale copy cannot be changed
     * SessionUnavailable(ConnectionError)   the session was needed and Redis is away
+    * SessionCrossSite                      a login in a cross-site POST that came without the cookie
     * SessionTooLarge(ValueError)           a field or a session exceeds its size limit
     * SessionValueError(ValueError)         a value cannot be stored, or a name is reserved
   * LifecycleError(RuntimeError)            the drain cannot fit the grace period, or no instance matches
@@ -44,6 +45,7 @@ __all__ = [
     "RecordUndecodable",
     "RehearsalError",
     "SecretNotConfigured",
+    "SessionCrossSite",
     "SessionError",
     "SessionGone",
     "SessionReadOnly",
@@ -188,6 +190,13 @@ class SessionUnavailable(SessionError, ConnectionError):
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class SessionCrossSite(SessionError):
+    """A login was tried in a cross-site POST that came without the session cookie; such an answer sets none."""
+
+    code = "session-cross-site"
+    status = 403
 
 
 class SessionTooLarge(SessionError, ValueError):

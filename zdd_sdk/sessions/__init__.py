@@ -1,0 +1,6 @@
+"""Sessions that outlive the process: one hash each in Redis, saved field by field, shared by releases."""
+
+from zdd_sdk.sessions.core import Sessions
+from zdd_sdk.sessions.session import Session
+
+__all__ = ["Session", "Sessions"]

@@ -1,0 +1,258 @@
+"""What a session is in Redis, what may be asked about it, and what came back. Pure.
+
+One hash per session. Fields of one character after ``_`` describe the hash itself and end with it;
+attributes carry the prefix ``a:``, so that no name an application chooses can meet one of ours. Fields of
+any other form belong to a later release: they are kept by saves and taken along by rotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from zdd_sdk.errors import SessionTooLarge, SessionValueError
+
+__all__ = [
+    "ATTRIBUTE",
+    "LAYOUT",
+    "MAX_FIELDS",
+    "MAX_NAME",
+    "MAX_USER",
+    "Create",
+    "Delete",
+    "Load",
+    "Mark",
+    "Operation",
+    "Reply",
+    "Save",
+    "Stored",
+    "changed_since",
+    "check_name",
+    "check_size",
+    "check_user",
+    "field_name",
+    "read_stored",
+]
+
+LAYOUT = 1
+"""Layout of the hash written by this release; ``_n`` names the oldest reader that understands it."""
+
+ATTRIBUTE = b"a:"
+"""Prefix of the fields that hold attributes."""
+
+MAX_NAME = 255
+"""Bytes of an attribute's name in UTF-8."""
+
+MAX_USER = 255
+"""Bytes of a user's id in UTF-8."""
+
+MAX_FIELDS = 1024
+"""Attributes of one session: a script's ``unpack`` ends at 8,000 values (LUAI_MAXCSTACK)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One session as Redis has it.
+
+    Attributes:
+        now: server time of the load, ms since 1970.
+        created: when it began, ms since 1970.
+        ends: its absolute end, ms since 1970.
+        revision: counts the saves.
+        user: who is logged in, if anyone.
+        writer: release that wrote last.
+        reader: oldest layout a reader must know.
+        marker: it is the snapshot a login left behind: read-only.
+        fields: encoded attributes by name.
+        others: fields of a later release, to be taken along.
+    """
+
+    now: int
+    created: int
+    ends: int
+    revision: int
+    user: str | None
+    writer: str
+    reader: int
+    marker: bool
+    fields: Mapping[str, bytes]
+    others: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read a session and, if less than 90 % of its idle time remains, prolong it."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Write a new session.
+
+    Attributes:
+        key: its hash.
+        user: who is logged in.
+        fields: raw fields.
+        created: when the session it continues began, ms since 1970; default now.
+        ends: the absolute end of the session it continues, ms since 1970.
+        vital: Redis refusing it is an error to raise, not a reply: nobody may believe to be logged in.
+    """
+
+    key: str
+    user: str | None
+    fields: Mapping[bytes, bytes]
+    created: int | None = None
+    ends: int | None = None
+    vital: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Change some fields of a session that still exists; done once per ``token`` (8 bytes)."""
+
+    key: str
+    token: bytes
+    sets: Mapping[bytes, bytes]
+    deletes: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Turn a session into a marker; ``keep`` its data readable, or empty it."""
+
+    key: str
+    revision: int
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """End a session."""
+
+    key: str
+
+
+Operation = Load | Create | Save | Mark | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back for any operation.
+
+    Attributes:
+        status: ``ok``; ``none``: there is no such session; ``gone``: it has ended, or become a marker,
+            so nothing was written; ``error``: Redis refused.
+        stored: the session (`Load`).
+        now: server time, ms (`Create`).
+        ends: absolute end, ms (`Create`).
+        revision: after a `Save`.
+        fields: raw fields if they changed since they were copied (`Mark`).
+        message: the error reply.
+    """
+
+    status: Literal["ok", "none", "gone", "error"]
+    stored: Stored | None = None
+    now: int = 0
+    ends: int = 0
+    revision: int = 0
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    message: str = ""
+
+
+def field_name(name: str) -> bytes:
+    """Name of an attribute's field in the hash."""
+    return ATTRIBUTE + name.encode()
+
+
+def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
+    """Read a hash; what is missing or not a number counts as 0, so that it ends rather than lives for ever."""
+    fields: dict[str, bytes] = {}
+    others: dict[bytes, bytes] = {}
+    for name, data in raw.items():
+        if not name.startswith(ATTRIBUTE):
+            if not name.startswith(b"_"):
+                others[name] = data
+            continue
+        try:
+            fields[name[len(ATTRIBUTE) :].decode()] = data
+        except UnicodeDecodeError:
+            others[name] = data
+    user = raw.get(b"_u")
+    return Stored(
+        now=now,
+        created=_number(raw, b"_c"),
+        ends=_number(raw, b"_x"),
+        revision=_number(raw, b"_g"),
+        user=user.decode(errors="replace") if user is not None else None,
+        writer=raw.get(b"_w", b"unknown").decode(errors="replace"),
+        reader=_number(raw, b"_n"),
+        marker=b"_k" in raw,
+        fields=fields,
+        others=others,
+    )
+
+
+def changed_since(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> tuple[dict[str, bytes], set[str]]:
+    """Return what another request has set and what it has deleted between two states of a session."""
+    sets = {name: data for name, data in now.items() if before.get(name) != data}
+    return sets, before.keys() - now.keys()
+
+
+def check_name(name: object) -> str:
+    """Return the name if it can be an attribute's: any Unicode text of at most `MAX_NAME` bytes.
+
+    Raises:
+        SessionValueError: it cannot.
+    """
+    return _check_text(name, MAX_NAME, "an attribute's name")
+
+
+def check_user(user: object) -> str:
+    """Return the user's id if it can be one: text of 1 to `MAX_USER` bytes.
+
+    Raises:
+        SessionValueError: it cannot.
+    """
+    if user == "":
+        message = "a user's id cannot be empty"
+        raise SessionValueError(message)
+    return _check_text(user, MAX_USER, "a user's id")
+
+
+def check_size(fields: Mapping[str, bytes], limit: int) -> None:
+    """Check a whole session against its limits.
+
+    Raises:
+        SessionTooLarge: more than ``limit`` bytes, or more than `MAX_FIELDS` attributes.
+    """
+    size = sum(len(ATTRIBUTE) + len(name.encode()) + len(data) for name, data in fields.items())
+    if size > limit:
+        largest = max(fields, key=lambda name: len(fields[name]))
+        message = f"the session has {size} bytes, more than sessions.max_session = {limit}; largest field: {largest!r}"
+        raise SessionTooLarge(message)
+    if len(fields) > MAX_FIELDS:
+        message = f"the session has {len(fields)} fields, more than {MAX_FIELDS}"
+        raise SessionTooLarge(message)
+
+
+def _check_text(text: object, limit: int, what: str) -> str:
+    if not isinstance(text, str):
+        message = f"{what} must be a str, not {type(text).__name__}"
+        raise SessionValueError(message)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        size = limit + 1
+    if size > limit:
+        message = f"{what} must be Unicode text of at most {limit} bytes: {text[:40]!r}"
+        raise SessionValueError(message)
+    return text
+
+
+def _number(raw: Mapping[bytes, bytes], name: bytes) -> int:
+    try:
+        return int(raw.get(name, b"0"))
+    except ValueError:
+        return 0

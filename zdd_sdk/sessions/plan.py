@@ -1,0 +1,189 @@
+"""`Plan`: what a leave or a save still has to ask, in waves, and what the replies mean. Pure.
+
+Nearly always one wave: a save, a create, a delete, or a create beside the mark of what it replaces. On a
+Cluster the mark follows in a wave of its own, because calls of one wave fail apart there and a lost create
+beside a successful mark would lose the session.
+
+Nobody knows a new id before its cookie is set, so a create can be taken back. That is what makes a
+rotation in one wave safe: where its mark finds the old session ended (a logout in between), the new one
+is deleted again. A login is different: it does not depend on what was there before.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from zdd_sdk.sessions.ids import SessionId, mint_id
+from zdd_sdk.sessions.model import (
+    LAYOUT,
+    Create,
+    Delete,
+    Mark,
+    Operation,
+    Reply,
+    Save,
+    Stored,
+    changed_since,
+    check_size,
+    field_name,
+    read_stored,
+)
+from zdd_sdk.sessions.turn import Renewal, Turn
+
+__all__ = ["Plan"]
+
+_TOKEN_BYTES = 8
+
+
+class Plan:
+    """The waves of one leave or one explicit save.
+
+    Args:
+        turn: the session.
+        key: names the hash of an id.
+        tag: tag of a new session of a user, or of nobody.
+        max_session: largest encoded session, bytes.
+        cluster: whether calls of one wave may fail apart.
+        save: whether changes are to be saved (not for a 5xx answer); a logout always takes effect.
+
+    Raises:
+        SessionValueError: something inside a value cannot be stored; nothing was written.
+        SessionTooLarge: a limit is exceeded; nothing was written.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        *,
+        key: Callable[[SessionId], str],
+        tag: Callable[[str | None], str],
+        max_session: int,
+        cluster: bool,
+        save: bool,
+    ) -> None:
+        self._turn = turn
+        self._key = key
+        self._tag = tag
+        self._cluster = cluster
+        self._sets: dict[str, bytes] = {}
+        self._deletes: set[str] = set()
+        self._new: SessionId | None = None
+        self._before = turn.stored
+        self._renewal = turn.renewal
+        self.waves: list[list[Operation]] = []
+        first: list[Operation] = [] if turn.closed else [Delete(key(identity)) for identity in turn.leaving]
+        if save and turn.savable:
+            first += self._changes(max_session)
+        if first:
+            self.waves.insert(0, first)
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether it carries out a login that Redis has not confirmed yet."""
+        return self._renewal is Renewal.LOGIN and self._turn.renewal is Renewal.LOGIN
+
+    def take(self, replies: Sequence[Reply]) -> None:
+        """Take the replies to the first wave, in order; there may be another one then."""
+        wave = self.waves.pop(0)
+        answers = list(zip(wave, replies, strict=True))
+        self._take_deletes([reply for operation, reply in answers if isinstance(operation, Delete)])
+        for operation, reply in answers:
+            if reply.status == "error":
+                self._turn.refused = reply.message
+            if isinstance(operation, Create):
+                self._take_create(operation, reply)
+            elif isinstance(operation, Mark):
+                self._take_mark(reply)
+            elif isinstance(operation, Save):
+                self._take_save(reply)
+
+    def _changes(self, max_session: int) -> list[Operation]:
+        turn = self._turn
+        self._sets, self._deletes = turn.fields.changes()
+        merged = turn.fields.merged(self._sets, self._deletes)
+        if self._sets:
+            check_size(merged, max_session)
+        if self._renewal is not Renewal.NONE or turn.id is None:
+            return self._renew(merged)
+        if not (self._sets or self._deletes):
+            return []
+        return [self._save(turn.id, self._sets, self._deletes)]
+
+    def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
+        turn, old = self._turn, self._before
+        if turn.barred or not (merged or self._renewal is Renewal.LOGIN):
+            return []
+        self._new = mint_id(self._tag(turn.user))
+        create = Create(self._key(self._new), turn.user, _named(merged), vital=self._renewal is Renewal.LOGIN)
+        if old is not None and turn.keep:
+            create = replace(create, fields={**old.others, **create.fields})
+        if old is not None and self._renewal is Renewal.ROTATION:
+            create = replace(create, created=old.created, ends=old.ends)
+        if old is None or old.marker or turn.id is None:
+            return [create]
+        mark = Mark(self._key(turn.id), old.revision, turn.keep)
+        if self._cluster:
+            self.waves.append([mark])
+            return [create]
+        return [create, mark]
+
+    def _save(self, identity: SessionId, sets: dict[str, bytes], deletes: set[str]) -> Save:
+        token = secrets.token_bytes(_TOKEN_BYTES)
+        return Save(self._key(identity), token, _named(sets), [field_name(name) for name in sorted(deletes)])
+
+    def _take_deletes(self, replies: Sequence[Reply]) -> None:
+        if self._turn.leaving and replies and all(reply.status == "ok" for reply in replies):
+            self._turn.leaving, self._turn.ended = (), True
+
+    def _take_create(self, create: Create, reply: Reply) -> None:
+        if reply.status != "ok" or self._new is None:
+            self._turn.gone |= reply.status == "gone"
+            self._new = None
+            self.waves.clear()
+            return
+        created = create.created or reply.now
+        fields = self._turn.fields.merged(self._sets, self._deletes)
+        others = {name: data for name, data in create.fields.items() if self._before and name in self._before.others}
+        stored = Stored(reply.now, created, reply.ends, 1, create.user, "", LAYOUT, False, fields, others)
+        self._turn.became(self._new, stored, self._sets, self._deletes)
+        if self._renewal is not Renewal.ROTATION:
+            self._issue()
+
+    def _take_mark(self, reply: Reply) -> None:
+        if self._new is None:
+            return
+        if reply.status == "ok":
+            self._issue()
+            self._merge(read_stored(0, reply.fields))
+        elif self._renewal is Renewal.ROTATION:
+            self.waves.append([Delete(self._key(self._new))])
+            self._turn.gone |= reply.status == "none"
+            self._turn.closed = True
+
+    def _merge(self, changed: Stored) -> None:
+        """Bring along what another request saved between our load and our mark."""
+        if self._new is None or self._before is None or not changed.revision:
+            return
+        sets, deletes = changed_since(self._before.fields, changed.fields)
+        ours = self._sets.keys() | self._deletes
+        sets = {name: data for name, data in sets.items() if name not in ours}
+        if sets or deletes - ours:
+            self._turn.conflicts += 1
+            self.waves.append([self._save(self._new, sets, deletes - ours)])
+
+    def _take_save(self, reply: Reply) -> None:
+        if reply.status == "ok" and self._new is None:
+            self._turn.saved(reply.revision, self._sets, self._deletes)
+        elif reply.status == "gone" and self._new is None:
+            self._turn.gone = True
+
+    def _issue(self) -> None:
+        stored = self._turn.stored
+        if self._new is not None and stored is not None:
+            self._turn.issued = (self._new, max(0, stored.ends - stored.now) // 1000)
+
+
+def _named(fields: dict[str, bytes]) -> dict[bytes, bytes]:
+    return {field_name(name): data for name, data in fields.items()}

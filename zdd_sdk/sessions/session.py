@@ -1,0 +1,159 @@
+"""`Session`: what an application holds: a mapping with a user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zdd_sdk.errors import RecordError, SessionCrossSite, SessionUnavailable
+from zdd_sdk.sessions.ids import SessionId
+from zdd_sdk.sessions.model import check_user
+from zdd_sdk.sessions.turn import Turn
+
+if TYPE_CHECKING:
+    from zdd_sdk.http import Exchange
+
+__all__ = ["Session"]
+
+
+class Keeper(Protocol):
+    """What a session needs of `zdd_sdk.sessions.Sessions`."""
+
+    async def load(self, exchange: Exchange) -> Session:
+        """Load the exchange's session, once."""
+
+    async def save(self, exchange: Exchange) -> None:
+        """Save it now."""
+
+    def presented(self, exchange: Exchange) -> tuple[SessionId, ...]:
+        """The ids the request carries."""
+
+    def count_undecodable(self, writer: str) -> None:
+        """Count a field that could not be read."""
+
+
+class Session(MutableMapping[str, Any]):
+    """The session of one request.
+
+    A mapping of attributes by name (any text up to 255 bytes). Values are what MessagePack knows, and
+    `datetime`, `date`, `time`, `timedelta`, `Decimal`, `UUID`, tuples, sets and frozensets, in lists and
+    dicts as deep as 32; anything else is refused where it is assigned. Changes inside a value are noticed.
+    Only what was changed is saved, before the answer's first byte.
+
+    Raises:
+        SessionError: it was not loaded.
+        SessionReadOnly: a change to a pre-login snapshot or a stale copy.
+        RecordError: on reading a field that this release cannot read; it is kept as it is.
+        SessionValueError, SessionTooLarge: on assigning what cannot be stored.
+    """
+
+    __slots__ = ("_exchange", "_keeper", "_turn")
+
+    def __init__(self, keeper: Keeper, exchange: Exchange, turn: Turn) -> None:
+        self._keeper = keeper
+        self._exchange = exchange
+        self._turn = turn
+
+    def __repr__(self) -> str:
+        return f"<Session: {len(self)} attributes>" if self._turn.loaded else "<Session: not loaded>"
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._turn.fields.read(name)
+        except RecordError:
+            self._keeper.count_undecodable(self._turn.stored.writer if self._turn.stored else "unknown")
+            raise
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._turn.writable().write(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self._turn.writable().delete(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._turn.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._turn.fields)
+
+    def __len__(self) -> int:
+        return len(self._turn.fields)
+
+    def clear(self) -> None:
+        """Delete every attribute, also those this release cannot read; the user stays logged in."""
+        self._turn.writable().clear()
+
+    @property
+    def user(self) -> str | None:
+        """Who is logged in, as given to `login`; ``None`` for nobody."""
+        self._turn.check_loaded()
+        return self._turn.user
+
+    @property
+    def is_new(self) -> bool:
+        """Whether Redis has no session for this request yet."""
+        self._turn.check_loaded()
+        return self._turn.id is None
+
+    @property
+    def available(self) -> bool:
+        """``False`` if Redis was away at the load and ``on_unavailable`` let the request go on without it."""
+        return self._turn.available
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is a pre-login snapshot or a stale copy."""
+        return self._turn.read_only
+
+    def login(self, user: str) -> None:
+        """Log a user in, under a new id; the attributes stay unless they were another user's.
+
+        The old id becomes a marker: for ``login_grace`` it still reads what was there before, and nothing else.
+        If Redis cannot keep the login, the answer is 503 and no cookie is set.
+
+        Args:
+            user: the user's id, text of 1 to 255 bytes.
+
+        Raises:
+            SessionUnavailable: Redis was away at the load.
+            SessionCrossSite: another site made the browser send this request, and without our cookie.
+        """
+        check_user(user)
+        if not self._turn.available:
+            message = "nobody can log in while Redis is away"
+            raise SessionUnavailable(message)
+        if self._turn.barred:
+            message = (
+                "a cross-site POST that came without the session cookie cannot log in: answer it with a redirect "
+                "to a GET of this site, and log in there"
+            )
+            raise SessionCrossSite(message)
+        self._turn.login(user)
+
+    def logout(self) -> None:
+        """End the session; needs no load. The cookie is deleted once Redis has confirmed it."""
+        self._turn.logout(self._keeper.presented(self._exchange))
+
+    def rotate(self) -> None:
+        """Give the session a new id, after a change of privilege that is no login; the old one becomes a marker."""
+        self._turn.rotate()
+
+    async def load(self) -> Session:
+        """Load the session: one trip, once per request.
+
+        Raises:
+            SessionUnavailable: Redis is away and ``on_unavailable`` is ``fail`` (or there is no fresh copy).
+            RecordTooNew: a newer release wrote a session this one must not touch.
+        """
+        return await self._keeper.load(self._exchange)
+
+    async def save(self) -> None:
+        """Save now instead of at the end; in a WebSocket nothing else saves.
+
+        Raises:
+            SessionGone: it was logged out or has expired in the meantime; nothing was written.
+            SessionReadOnly: it cannot be saved.
+            SessionUnavailable: Redis is away; what was changed is still here.
+            SessionError: a new session cannot be started once the answer's headers are out.
+        """
+        await self._keeper.save(self._exchange)

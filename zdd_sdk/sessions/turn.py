@@ -1,0 +1,160 @@
+"""`Turn`: one session in one request: what it was, what the application wants of it, what became of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from enum import Enum, auto
+
+from zdd_sdk.errors import SessionError, SessionReadOnly
+from zdd_sdk.sessions.fields import Fields
+from zdd_sdk.sessions.ids import SessionId
+from zdd_sdk.sessions.model import Stored
+
+__all__ = ["Renewal", "Turn"]
+
+
+class Renewal(Enum):
+    """Why a session gets a new id."""
+
+    NONE = auto()
+    ROTATION = auto()
+    LOGIN = auto()
+
+
+class Turn:
+    """State of one session in one request.
+
+    Args:
+        max_field: largest encoded field, bytes.
+
+    Attributes:
+        ids: the well-formed ids the request carries; ``None`` until looked for.
+        barred: this answer may not set a cookie: another site sent the request, and without our cookie.
+        id: of the session that was loaded or created.
+        stored: the session as Redis has it; ``None`` for a new one.
+        user: who is logged in, changes of this request included.
+        available: Redis was there when asked.
+        read_only: a pre-login snapshot or a stale copy.
+        renewal: a new id is wanted.
+        keep: a new id goes on with the data of the old one.
+        leaving: sessions a logout has to end.
+        ended: Redis has confirmed the logout, so the cookie may be deleted.
+        issued: id and life in seconds of the cookie to set.
+        gone: a save found that the session had ended.
+        refused: what Redis said when it refused a write.
+        conflicts: saves that met, and merged with, another request's.
+        closed: nothing more is asked: a trip of the leave has failed.
+        told: what went wrong has been counted and logged.
+    """
+
+    def __init__(self, max_field: int) -> None:
+        self._max_field = max_field
+        self._fields: Fields | None = None
+        self.ids: tuple[SessionId, ...] | None = None
+        self.barred = False
+        self.id: SessionId | None = None
+        self.stored: Stored | None = None
+        self.user: str | None = None
+        self.available = True
+        self.read_only = False
+        self.renewal = Renewal.NONE
+        self.keep = True
+        self.leaving: tuple[SessionId, ...] = ()
+        self.ended = False
+        self.issued: tuple[SessionId, int] | None = None
+        self.gone = False
+        self.refused = ""
+        self.conflicts = 0
+        self.closed = False
+        self.told = False
+
+    @property
+    def loaded(self) -> bool:
+        """Whether attributes can be read."""
+        return self._fields is not None
+
+    @property
+    def savable(self) -> bool:
+        """Whether changes may be saved at all."""
+        return self.loaded and self.available and not (self.read_only or self.gone or self.closed)
+
+    @property
+    def fields(self) -> Fields:
+        """The attributes.
+
+        Raises:
+            SessionError: the session was not loaded.
+        """
+        if self._fields is None:
+            message = "the session was not loaded: `await session.load()` first, or depend on UserSession"
+            raise SessionError(message)
+        return self._fields
+
+    def check_loaded(self) -> None:
+        """Raise `SessionError` if the session was not loaded."""
+        _ = self.fields
+
+    def writable(self) -> Fields:
+        """The attributes, to be changed.
+
+        Raises:
+            SessionError: the session was not loaded.
+            SessionReadOnly: it cannot be changed.
+        """
+        fields = self.fields
+        if self.read_only:
+            what = "the snapshot of before a login" if self.available else "a copy from before Redis went away"
+            message = f"this session is {what} and can only be read"
+            raise SessionReadOnly(message)
+        return fields
+
+    def begin(self, identity: SessionId | None = None, stored: Stored | None = None) -> None:
+        """Take what was loaded, or begin a new session."""
+        self.id, self.stored = identity, stored
+        self.user = stored.user if stored else None
+        self.read_only = stored is not None and stored.marker
+        self._fields = Fields(stored.fields if stored else {}, self._max_field)
+
+    def begin_without_store(self, identity: SessionId | None = None, stale: Stored | None = None) -> None:
+        """Begin while Redis is away: with a stale copy, or with an empty session whose changes are dropped."""
+        self.begin(identity, stale)
+        self.available, self.read_only = False, stale is not None
+
+    def login(self, user: str) -> None:
+        """Make the session ``user``'s, under a new id; the data of another user is dropped.
+
+        A marker may log in too: the second of two login requests sent at once finds what the first left.
+        """
+        fields = self.fields
+        if self.user not in {None, user}:
+            fields.clear()
+            self.keep = False
+        self.user, self.renewal, self.read_only = user, Renewal.LOGIN, False
+
+    def rotate(self) -> None:
+        """Want a new id for the same session."""
+        self.writable()
+        if self.renewal is Renewal.NONE and self.id is not None:
+            self.renewal = Renewal.ROTATION
+
+    def logout(self, ids: Sequence[SessionId]) -> None:
+        """End every session the request carries, and go on with an empty one."""
+        known = [identity for identity in (self.id,) if identity is not None]
+        available = self.available
+        self.leaving = tuple(dict.fromkeys([*self.leaving, *ids, *known]))
+        self.begin()
+        self.available, self.renewal, self.keep, self.gone = available, Renewal.NONE, True, False
+
+    def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: set[str]) -> None:
+        """Note that the session now lives under a new id."""
+        self.id, self.stored, self.renewal, self.keep = identity, stored, Renewal.NONE, True
+        self.fields.saved(sets, deletes)
+
+    def saved(self, revision: int, sets: Mapping[str, bytes], deletes: set[str]) -> None:
+        """Note that changes have been saved, as ``revision``."""
+        if self.stored is not None:
+            self.conflicts += revision != self.stored.revision + 1
+            self.fields.saved(sets, deletes)
+            fields = {name: data for name, data in {**self.stored.fields, **sets}.items() if name not in deletes}
+            self.stored = replace(self.stored, revision=revision, fields=fields)
