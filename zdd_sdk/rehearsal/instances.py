@@ -76,6 +76,7 @@ class Instances:
         self._common, self._taken = common, taken
         self._all: list[Instance] = []
         self._cpu: dict[int, float] = {}
+        self._turn = 0
         (directory / "logs").mkdir(parents=True, exist_ok=True)
 
     async def start(self, side: Side, *, port: int | None = None) -> Instance:
@@ -185,7 +186,12 @@ class Instances:
             self._recorder.note(f"{instance.id} exited by itself with {code}", keep=True)
 
     def _measure(self) -> None:
-        found = [(one, *_usage(one)) for one in self._all if one.alive]
+        living = self.alive()
+        if living:
+            # Looking for children reads all of /proc, some milliseconds in which no user is served: one at a time.
+            self._turn = (self._turn + 1) % len(living)
+            living[self._turn].family.clear()
+        found = [(one, *_usage(one)) for one in living]
         for instance, rss, _ in found:
             if rss > instance.record.peak_rss:
                 self._update(instance, quiet=True, peak_rss=rss)
@@ -224,13 +230,13 @@ def _usage(instance: Instance) -> tuple[int, float]:
     """Bytes resident and CPU seconds of an instance and its children; zeros if it is just ending."""
     psutil = _psutil()
     try:
-        if not instance.family or instance.record.ready is None:
+        if not instance.family:
             leader = psutil.Process(instance.record.pid)
             instance.family = [leader, *leader.children(recursive=True)]
         times = [process.cpu_times() for process in instance.family]
         return sum(process.memory_info().rss for process in instance.family), sum(t.user + t.system for t in times)
     except psutil.Error:
-        instance.family = []
+        instance.family.clear()
         return 0, 0.0
 
 
