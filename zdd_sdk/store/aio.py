@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import time
@@ -63,18 +64,16 @@ class AsyncioStore:
         if not calls:
             return ()
         self._core.breaker.admit(probe=probe)
-        return await self._core.ask(calls, (await self._state()).network)
+        return await self._core.ask(calls, await self._network())
 
-    async def wait(self, call: Call[T], timeout: float) -> T:  # noqa: ASYNC109 - the command's own timeout
+    async def wait(self, call: Call[T], timeout: float) -> T:
         """Run a blocking command for up to ``timeout`` seconds on a connection of its own."""
         self._core.breaker.admit()
-        return cast("T", await self._core.wait(call, timeout, (await self._state()).network))
+        return cast("T", await self._core.wait(call, timeout, await self._network()))
 
-    async def listen(self, *channels: str) -> AsyncIterator[tuple[str, bytes]]:
+    def listen(self, *channels: str) -> AsyncIterator[tuple[str, bytes]]:
         """Yield ``(channel, payload)`` as published."""
-        network = (await self._state()).network
-        async for message in self._core.listen(channels, network):
-            yield message
+        return self._core.listen(channels, self._network)
 
     async def run(self, function: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Call a user's function and await what it returns, if that can be awaited."""
@@ -94,7 +93,7 @@ class AsyncioStore:
         task = flights.get(key)
         if task is None:
             task = flights[key] = asyncio.get_running_loop().create_task(flow())
-            task.add_done_callback(lambda done: flights.pop(key, None) and done.cancelled() or done.exception())
+            task.add_done_callback(functools.partial(_land, flights, key))
         return cast("T", await asyncio.shield(task))
 
     async def shield(self, flow: Coroutine[Any, Any, T], /) -> T:
@@ -114,6 +113,9 @@ class AsyncioStore:
         if (state := self._states.pop(asyncio.get_running_loop(), None)) is not None:
             await state.closer.aclose()
 
+    async def _network(self) -> AsyncioNetwork:
+        return (await self._state()).network
+
     async def _state(self) -> _LoopState:
         loop = asyncio.get_running_loop()
         state = self._states.get(loop)
@@ -125,14 +127,7 @@ class AsyncioStore:
         return state
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> _LoopState:
-        settings = self._core.settings
-        network = AsyncioNetwork(
-            self._core.logins,
-            self._core.resolver,
-            connect_timeout=settings.connect_timeout,
-            size=settings.pool_size,
-        )
-        state = self._states[loop] = _LoopState(network)
+        state = self._states[loop] = _LoopState(self._core.build(AsyncioNetwork))
         await anext(state.closer)
         return state
 
@@ -141,6 +136,12 @@ class AsyncioStore:
         _kept.add(task)
         task.add_done_callback(_kept.discard)
         return task
+
+
+def _land(flights: dict[str, asyncio.Task[Any]], key: str, task: asyncio.Task[Any]) -> None:
+    flights.pop(key, None)
+    # Looking at the error keeps asyncio from reporting it as lost when every caller was cancelled.
+    _ = task.cancelled() or task.exception()
 
 
 _kept: set[asyncio.Task[Any]] = set()

@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, unconnected
+from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, pack, pool_size, unconnected
 from zdd_sdk.store.patience import Patience
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
@@ -53,9 +53,9 @@ class AsyncioConnection(AbstractConnection):
         raw = await _dial(await _resolve(self.resolver, self.address), loop)
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        tls = {"ssl": self.login.tls, "server_hostname": self.address.host} if self.login.tls else {}
+        tls, host = self.login.tls, self.address.host if self.login.tls else None
         try:
-            transport, _ = await loop.create_connection(lambda: protocol, sock=raw, **tls)  # type: ignore[arg-type]
+            transport, _ = await loop.create_connection(lambda: protocol, sock=raw, ssl=tls, server_hostname=host)
         except BaseException:
             raw.close()
             raise
@@ -66,10 +66,11 @@ class AsyncioConnection(AbstractConnection):
 class AsyncioLink:
     """One connection of the asyncio store; see `zdd_sdk.store.link.Link`."""
 
-    def __init__(self, connection: AsyncioConnection, role: str) -> None:
+    def __init__(self, connection: AsyncioConnection, pool: AsyncioPool) -> None:
         self.connection = connection
         self.address = connection.address
-        self.role = role
+        self.pool = pool
+        self.ended = False
         assert connection.transport is not None  # noqa: S101 - connect() has just returned
         assert connection.stream is not None  # noqa: S101
         self.transport = connection.transport
@@ -80,8 +81,9 @@ class AsyncioLink:
 
     async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send commands in one write."""
+        packed = pack(self.connection, commands)
         try:
-            await self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
+            await self.connection.send_packed_command(packed, check_health=False)
         except (RedisError, OSError) as error:
             raise self._broken() from error
 
@@ -139,7 +141,12 @@ class AsyncioPool:
         place: asyncio.Future[None] = loop.create_future()
         self.waiting.append(place)
         busy = StoreUnavailable(f"all connections to {self.address} are in use (store.pool_size)", reason="busy")
-        budget.arm(budget.left(), lambda: place.done() or place.set_exception(busy))
+
+        def give_up() -> None:
+            if not place.done():
+                place.set_exception(busy)
+
+        budget.arm(budget.left(), give_up)
         try:
             await place
         except asyncio.CancelledError:
@@ -191,6 +198,7 @@ class AsyncioNetwork:
         self._connect_timeout = connect_timeout
         self._size = size
         self._pools: dict[tuple[Address, str], AsyncioPool] = {}
+        self._listening: set[AsyncioLink] = set()
 
     def budget(self, seconds: float) -> Patience:
         """Start the clock of one ask."""
@@ -202,14 +210,13 @@ class AsyncioNetwork:
         pool = self._pool(address, role)
         await pool.enter(budget)
         try:
-            return await pool.take_idle() or await self.open(address, budget, role=role)
+            return await pool.take_idle() or await self._open(address, budget, pool, role)
         except BaseException:
             pool.leave()
             raise
 
-    async def open(self, address: Address, budget: Patience, *, role: str = "") -> AsyncioLink:
-        """A new connection outside the pool's count; close it with `AsyncioLink.close`."""
-        connection = AsyncioConnection(address, self._logins[role], self.resolver)
+    async def _open(self, address: Address, budget: Patience, pool: AsyncioPool, role: str) -> AsyncioLink:
+        connection: Any = AsyncioConnection(address, self._logins.get(role, self._logins[""]), self.resolver)
         attempt = self.loop.create_task(connection.connect())
         budget.arm(self._connect_timeout, attempt.cancel)
         try:
@@ -222,28 +229,33 @@ class AsyncioNetwork:
         if attempt.cancelled():
             connection.forget()
             self.resolver.doubt(address)
-            raise StoreUnavailable(f"no connection to {address} in time", reason="timeout")
+            message = f"no connection to {address} in time"
+            raise StoreUnavailable(message, reason="timeout")
         if (error := attempt.exception()) is not None:
             connection.forget()
             self.resolver.doubt(address)
             raise unconnected(address, error) from error
-        return AsyncioLink(connection, role)
+        return AsyncioLink(connection, pool)
 
     def give(self, link: Link) -> None:
         """Put back a connection that has no unread reply."""
         assert isinstance(link, AsyncioLink)  # noqa: S101 - a network only meets its own links
-        pool = self._pool(link.address, link.role)
-        if link.timed_out or pool.closed:
+        if link.timed_out or link.pool.closed:
             link.close()
         else:
-            pool.idle.append(link)
-        pool.leave()
+            link.pool.idle.append(link)
+        link.pool.leave()
 
     def drop(self, link: Link) -> None:
         """Close a connection whose state is unknown."""
         assert isinstance(link, AsyncioLink)  # noqa: S101
         link.close()
-        self._pool(link.address, link.role).leave()
+        link.pool.leave()
+
+    def listening(self, link: Link, *, since: bool) -> None:
+        """From now on, or no longer, this link is read without limit, until the network closes."""
+        assert isinstance(link, AsyncioLink)  # noqa: S101
+        (self._listening.add if since else self._listening.discard)(link)
 
     def forget(self, address: Address) -> None:
         """Close the idle connections to a server and look its name up again."""
@@ -278,6 +290,9 @@ class AsyncioNetwork:
         for pool in self._pools.values():
             pool.closed = True
             pool.empty()
+        for link in tuple(self._listening):
+            link.ended = True
+            link.transport.abort()
         # An aborted transport closes its socket in the next turn of the loop.
         for _ in range(2):
             await asyncio.sleep(0)
@@ -285,7 +300,7 @@ class AsyncioNetwork:
     def _pool(self, address: Address, role: str) -> AsyncioPool:
         pool = self._pools.get((address, role))
         if pool is None:
-            pool = self._pools[address, role] = AsyncioPool(address, self._size)
+            pool = self._pools[address, role] = AsyncioPool(address, pool_size(role, self._size))
         return pool
 
 
@@ -308,7 +323,7 @@ async def _dial(endpoints: tuple[Endpoint, ...], loop: asyncio.AbstractEventLoop
     for left in range(len(endpoints), 0, -1):
         endpoint = endpoints[-left]
         raw = socket.socket(endpoint.family, socket.SOCK_STREAM)
-        raw.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        raw.setblocking(False)
         try:
             await asyncio.wait_for(loop.sock_connect(raw, endpoint.address), None if left == 1 else 0.05)
         except OSError:

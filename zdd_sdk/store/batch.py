@@ -10,7 +10,17 @@ from zdd_sdk.errors import StoreReplyError
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.url import Address
 
-__all__ = ["ABSENT", "UNANSWERED", "Question", "Redirect", "conclude", "may_repeat", "phrase", "redirect_of", "strip_shebang"]
+__all__ = [
+    "ABSENT",
+    "UNANSWERED",
+    "Question",
+    "Redirect",
+    "conclude",
+    "may_repeat",
+    "phrase",
+    "redirect_of",
+    "strip_shebang",
+]
 
 
 class _Unanswered:

@@ -8,11 +8,15 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.core import Core
+from zdd_sdk.store.forklock import ForkLock
 from zdd_sdk.store.protocol import finish
+
+if TYPE_CHECKING:
+    from zdd_sdk.store.blocking_link import BlockingNetwork
 
 __all__ = ["BlockingStore"]
 
@@ -29,7 +33,7 @@ class BlockingStore:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._lock = threading.Lock()
+        self._lock = ForkLock(lambda: self._flights.clear())
         self._flights: dict[str, tuple[int, Future[Any]]] = {}
 
     @property
@@ -56,7 +60,7 @@ class BlockingStore:
 
     def listen(self, *channels: str) -> AsyncIterator[tuple[str, bytes]]:
         """Yield ``(channel, payload)`` as published."""
-        return self._core.listen(channels, self._core.blocking_network)
+        return self._core.listen(channels, self._network)
 
     async def run(self, function: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Call a user's function.
@@ -93,6 +97,9 @@ class BlockingStore:
         if not leader:
             return cast("T", future.result())
         return await self._lead(key, future, flow)
+
+    async def _network(self) -> BlockingNetwork:
+        return self._core.blocking_network()
 
     async def _lead(self, key: str, future: Future[Any], flow: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:

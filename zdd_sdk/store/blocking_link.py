@@ -11,13 +11,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from math import inf
 from typing import Any
 
 from redis.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, unconnected
+from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, pack, pool_size, unconnected
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
 
@@ -38,6 +39,10 @@ class Deadline:
     def left(self) -> float:
         """Seconds left, negative when used up."""
         return self.end - time.monotonic()
+
+    def part(self, seconds: float) -> Deadline:
+        """A budget of at most ``seconds`` inside this one."""
+        return Deadline(min(seconds, self.left()))
 
 
 class BoundedSocket:
@@ -60,7 +65,7 @@ class BoundedSocket:
         settimeout, monotonic = self.inner.settimeout, time.monotonic
 
         def call(*arguments: Any) -> Any:
-            settimeout(max(self.deadline - monotonic(), _LAST_LOOK))
+            settimeout(None if self.deadline == inf else max(self.deadline - monotonic(), _LAST_LOOK))
             return method(*arguments)
 
         return call
@@ -96,10 +101,12 @@ class BlockingConnection(AbstractConnection):
 class BlockingLink:
     """One connection of the blocking store; see `zdd_sdk.store.link.Link`."""
 
-    def __init__(self, connection: BlockingConnection, role: str) -> None:
-        self.connection = connection
+    def __init__(self, connection: BlockingConnection, pool: BlockingPool) -> None:
         self.address = connection.address
-        self.role = role
+        self.login = connection.login
+        self._connection: Any = connection  # redis-py's own annotations are partial
+        self.pool = pool
+        self.ended = False
         assert connection.bounded is not None  # noqa: S101 - connect() has just returned
         self.socket = connection.bounded
         self._poll = select.poll()
@@ -107,15 +114,16 @@ class BlockingLink:
 
     async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send commands in one write."""
+        packed = pack(self._connection, commands)
         try:
-            self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
+            self._connection.send_packed_command(packed, check_health=False)
         except (RedisError, OSError) as error:
             raise _broken(self.address, error, self.socket.deadline) from error
 
     async def receive(self) -> Any:
         """Read one reply."""
         try:
-            return self.connection.read_response(disconnect_on_error=False)
+            return self._connection.read_response(disconnect_on_error=False)
         except (RedisError, OSError) as error:
             if reply := as_reply_error(error):
                 return reply
@@ -126,12 +134,18 @@ class BlockingLink:
         return not self._poll.poll(0) or self._only_tickets()
 
     def close(self) -> None:
-        """Close at once; a read under way in another thread ends."""
-        self.connection.disconnect()
+        """Close at once."""
+        self._connection.disconnect()
+
+    def end(self) -> None:
+        """Make a read that another thread is in end."""
+        self.ended = True
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def _only_tickets(self) -> bool:
         """A TLS server sends session tickets when it likes: no data, but the socket is readable."""
-        if self.connection.login.tls is None:
+        if self.login.tls is None:
             return False
         inner = self.socket.inner
         inner.settimeout(0)
@@ -189,6 +203,7 @@ class BlockingNetwork:
         self._connect_timeout = connect_timeout
         self._size = size
         self._pools: dict[tuple[Address, str], BlockingPool] = {}
+        self._listening: set[BlockingLink] = set()
         self._pid = os.getpid()
 
     def budget(self, seconds: float) -> Deadline:
@@ -202,38 +217,42 @@ class BlockingNetwork:
             message = f"all {self._size} connections to {address} are in use (store.pool_size)"
             raise StoreUnavailable(message, reason="busy")
         try:
-            return pool.take_idle() or self.open(address, budget, role=role)
+            return pool.take_idle() or self._open(address, budget, pool, role)
         except BaseException:
             pool.free.release()
             raise
 
-    def open(self, address: Address, budget: Budget, *, role: str = "") -> BlockingLink:
-        """A new connection outside the pool's count; close it with `BlockingLink.close`."""
+    def _open(self, address: Address, budget: Budget, pool: BlockingPool, role: str) -> BlockingLink:
         deadline = time.monotonic() + min(self._connect_timeout, budget.left())
-        connection = BlockingConnection(address, self._logins[role], self.resolver, deadline)
+        connection: Any = BlockingConnection(address, self._logins.get(role, self._logins[""]), self.resolver, deadline)
         try:
             connection.connect()
         except (RedisError, OSError) as error:
             connection.disconnect()
             self.resolver.doubt(address)
             raise unconnected(address, error) from error
-        return BlockingLink(connection, role)
+        return BlockingLink(connection, pool)
 
     def give(self, link: Link) -> None:
         """Put back a connection that has no unread reply."""
         assert isinstance(link, BlockingLink)  # noqa: S101 - a network only meets its own links
-        pool = self._pool(link.address, link.role)
-        if pool.closed:
+        if link.pool.closed:
             link.close()
         else:
-            pool.idle.append(link)
-        pool.free.release()
+            link.pool.idle.append(link)
+        link.pool.free.release()
 
     def drop(self, link: Link) -> None:
         """Close a connection whose state is unknown."""
         assert isinstance(link, BlockingLink)  # noqa: S101
         link.close()
-        self._pool(link.address, link.role).free.release()
+        link.pool.free.release()
+
+    def listening(self, link: Link, *, since: bool) -> None:
+        """From now on, or no longer, this link is read without limit, until the network closes."""
+        assert isinstance(link, BlockingLink)  # noqa: S101
+        link.socket.deadline = inf
+        (self._listening.add if since else self._listening.discard)(link)
 
     def forget(self, address: Address) -> None:
         """Close the idle connections to a server and look its name up again."""
@@ -259,14 +278,16 @@ class BlockingNetwork:
         pools, self._pools = self._pools, {}
         for pool in pools.values():
             pool.close()
+        for link in tuple(self._listening):
+            link.end()
 
     def _pool(self, address: Address, role: str) -> BlockingPool:
         if self._pid != os.getpid():
             # The parent goes on using these sockets: forget them without a word on the wire.
-            self._pid, self._pools = os.getpid(), {}
+            self._pid, self._pools, self._listening = os.getpid(), {}, set()
         pool = self._pools.get((address, role))
         if pool is None:
-            pool = self._pools.setdefault((address, role), BlockingPool(address, self._size))
+            pool = self._pools.setdefault((address, role), BlockingPool(address, pool_size(role, self._size)))
         return pool
 
 

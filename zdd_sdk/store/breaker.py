@@ -6,13 +6,12 @@ row without a success between, because one slow script is not an absent Redis.
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from zdd_sdk.errors import StoreUnavailable
+from zdd_sdk.store.forklock import ForkLock
 
 __all__ = ["CLOSED", "Breaker", "BreakerState", "admit", "note_failure", "note_success"]
 
@@ -93,10 +92,9 @@ class Breaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_open = on_open
-        self._lenient = lenient
+        self.lenient = lenient
         self._clock = clock
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self.state = CLOSED
 
     @property
@@ -112,7 +110,7 @@ class Breaker:
         """
         if self.state is CLOSED or not self.state.opened:
             return
-        with self._locked():
+        with self._lock:
             self.state, admitted = admit(self.state, self._clock(), probe=probe)
         if not admitted:
             message = "Redis is away (the breaker is open); the next probe will tell when it is back"
@@ -121,21 +119,13 @@ class Breaker:
     def succeeded(self) -> None:
         """An ask was answered."""
         if self.state is not CLOSED:
-            with self._locked():
+            with self._lock:
                 self.state = note_success(self.state)
 
     def failed(self, reason: str) -> None:
         """An ask was given up."""
-        with self._locked():
-            before, self.state = self.state, note_failure(
-                self.state, reason, self._clock(), lenient=self._lenient
-            )
+        with self._lock:
+            before, self.state = self.state, note_failure(self.state, reason, self._clock(), lenient=self.lenient)
             opens = self.state.opened and not before.opened
         if opens and self._on_open:
             self._on_open()
-
-    def _locked(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            # A fork may have copied the lock while another thread held it.
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        return self._lock

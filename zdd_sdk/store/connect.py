@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from zdd_sdk.errors import StoreNotConfigured
 from zdd_sdk.settings import StoreSettings, production_marker
@@ -93,6 +93,4 @@ class Stores:
             return target
         from zdd_sdk.store.embedded import shared_engine
 
-        # The engine ends with its last client, so we hold on to it.
-        self._engine = shared_engine(self._keys.service, self._keys.environment)
-        return parse_url(self._engine.url)
+        return parse_url(shared_engine(self._keys.service, self._keys.environment))

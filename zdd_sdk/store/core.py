@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from zdd_sdk.errors import StoreNotConfigured, StoreUnavailable
+from zdd_sdk.errors import StoreNotConfigured, StoreReplyError, StoreUnavailable
 from zdd_sdk.settings import StoreSettings
 from zdd_sdk.store.batch import Question, conclude
 from zdd_sdk.store.breaker import Breaker
 from zdd_sdk.store.call import Call
-from zdd_sdk.store.link import Login, Network, make_tls
+from zdd_sdk.store.forklock import ForkLock
+from zdd_sdk.store.link import Link, Login, Network, make_tls
 from zdd_sdk.store.resolve import Resolver
-from zdd_sdk.store.route import Route, SingleRoute
+from zdd_sdk.store.route import Route, make_route
 from zdd_sdk.store.trip import Terms, answer
 from zdd_sdk.store.url import Target
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from zdd_sdk.store.blocking_link import BlockingNetwork
 
 __all__ = ["Core"]
+
+N = TypeVar("N", bound=Network)
+
+_NOTHING: Call[Any] = Call(read=bool, command=("PING",))
 
 
 class Core:
@@ -39,11 +43,11 @@ class Core:
         self.settings = settings
         self.resolver = Resolver()
         self.breaker = Breaker(on_breaker_open)
-        self.terms = Terms(settings.operation_timeout)
+        self._terms = Terms(settings.operation_timeout)
         self._find = find
-        self._lock = threading.RLock()
+        self._lock = ForkLock()
         self._target: Target | None = None
-        self._route: Route | None = None
+        self._route: Route
         self._logins: dict[str, Login] = {}
         self._blocking: BlockingNetwork | None = None
 
@@ -55,12 +59,7 @@ class Core:
     @property
     def target(self) -> Target:
         """Where Redis is; found once."""
-        if self._target is None:
-            with self._lock:
-                if self._target is None:
-                    self._settle(self._find())
-        assert self._target is not None  # noqa: S101 - _settle sets it
-        return self._target
+        return self._target or self._settle()
 
     @property
     def cluster(self) -> bool:
@@ -69,23 +68,72 @@ class Core:
 
     @property
     def logins(self) -> dict[str, Login]:
-        """Who to be, by role of the server."""
-        self.target  # noqa: B018 - settles
+        """Who to be, by role of the server; settles the target."""
+        self._settle()
         return self._logins
 
     async def ask(self, calls: Sequence[Call[Any]], network: Network) -> tuple[Any, ...]:
         """Ask, report to the breaker, and return the results."""
         questions = [Question(call) for call in calls]
-        assert self._route is not None  # noqa: S101 - a network exists, so the target is settled
-        budget = network.budget(self.settings.total_timeout)
+        await self._answer(questions, network, self._terms, self.settings.total_timeout)
+        return conclude(questions)
+
+    async def wait(self, call: Call[Any], timeout: float, network: Network) -> Any:
+        """Ask one call that may block for ``timeout`` seconds, on a connection no `ask` uses."""
+        terms = replace(self._terms, operation_timeout=timeout + self.settings.operation_timeout, role="wait")
+        questions = [Question(call)]
+        await self._answer(questions, network, terms, timeout + self.settings.total_timeout)
+        return conclude(questions)[0]
+
+    async def listen(
+        self, channels: Sequence[str], open_network: Callable[[], Awaitable[Network]]
+    ) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Subscribe and yield what is published, until the generator or the network is closed.
+
+        Raises:
+            StoreUnavailable: no connection, or it was lost; what was published since is lost too.
+        """
+        self.breaker.admit()
+        network = await open_network()
+        link = await self._subscribe(channels, network)
         try:
-            await answer(questions, network, self._route, self.terms, budget)
+            network.listening(link, since=True)
+            while True:
+                kind, channel, payload = await link.receive()
+                if kind == b"message":
+                    yield channel.decode(), payload
+        except StoreUnavailable:
+            if not link.ended:
+                raise
+        finally:
+            network.listening(link, since=False)
+            network.drop(link)
+
+    async def _subscribe(self, channels: Sequence[str], network: Network) -> Link:
+        budget = network.budget(self.settings.total_timeout)
+        address = await self._route.place(_NOTHING, network, budget)
+        link = await network.take(address, budget, role="wait")
+        try:
+            network.start([link], self.settings.operation_timeout, budget)
+            await link.send([("SUBSCRIBE", *channels)])
+            reply = await link.receive()
+            if isinstance(reply, StoreReplyError):
+                raise reply
+        except BaseException:
+            network.drop(link)
+            raise
+        finally:
+            network.stop(budget)
+        return link
+
+    async def _answer(self, questions: Sequence[Question], network: Network, terms: Terms, seconds: float) -> None:
+        try:
+            await answer(questions, network, self._route, terms, network.budget(seconds))
         except StoreUnavailable as failure:
             failure.sent = any(question.sent for question in questions)
             self.breaker.failed(failure.reason)
             raise
         self.breaker.succeeded()
-        return conclude(questions)
 
     def blocking_network(self) -> BlockingNetwork:
         """The connections of the blocking store."""
@@ -93,20 +141,31 @@ class Core:
             from zdd_sdk.store.blocking_link import BlockingNetwork
 
             with self._lock:
-                self._blocking = self._blocking or BlockingNetwork(
-                    self.logins,
-                    self.resolver,
-                    connect_timeout=self.settings.connect_timeout,
-                    size=self.settings.pool_size,
-                )
+                if self._blocking is None:
+                    self._blocking = self.build(BlockingNetwork)
         return self._blocking
+
+    def build(self, network: Callable[..., N]) -> N:
+        """Make a network with our logins and limits."""
+        return network(
+            self.logins,
+            self.resolver,
+            connect_timeout=self.settings.connect_timeout,
+            size=self.settings.pool_size,
+        )
 
     def close_blocking(self) -> None:
         """Close the connections of the blocking store."""
         if self._blocking is not None:
             self._blocking.close()
 
-    def _settle(self, target: Target) -> None:
+    def _settle(self) -> Target:
+        with self._lock:
+            if self._target is None:
+                self._target = self._prepare(self._find())
+            return self._target
+
+    def _prepare(self, target: Target) -> Target:
         if target.kind == "off":
             message = "store.redis_url is off, and something needs a store: set ZDD_REDIS_URL"
             raise StoreNotConfigured(message)
@@ -115,6 +174,7 @@ class Core:
             "": Login(target.username, target.password, target.db, tls),
             "sentinel": Login(target.sentinel_username, target.sentinel_password, 0, tls),
         }
-        self.terms.plain = target.engine == "fakeredis"
-        self._route = SingleRoute(target.nodes[0])
-        self._target = target
+        self._terms.plain = target.engine == "fakeredis"
+        self.breaker.lenient = target.kind == "cluster"
+        self._route = make_route(target)
+        return target

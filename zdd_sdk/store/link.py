@@ -5,15 +5,28 @@ from __future__ import annotations
 import functools
 import inspect
 import ssl
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from zdd_sdk.errors import SettingsError, StoreRefused, StoreReplyError, StoreUnavailable
 from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.url import Address
 
-__all__ = ["Budget", "Link", "Login", "Network", "as_reply_error", "connection_options", "make_tls", "refusal", "unconnected"]
+__all__ = [
+    "Budget",
+    "Link",
+    "Login",
+    "Network",
+    "as_reply_error",
+    "connection_options",
+    "make_tls",
+    "pack",
+    "pool_size",
+    "refusal",
+    "unconnected",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +52,20 @@ class Budget(Protocol):
     def left(self) -> float:
         """Seconds left, negative when used up."""
 
+    def part(self, seconds: float) -> Budget:
+        """A budget of at most ``seconds``; what is spent of it is spent of this one too."""
+
 
 class Link(Protocol):
-    """One connection, on which replies come in the order of what was sent."""
+    """One connection, on which replies come in the order of what was sent.
+
+    Attributes:
+        address: of the server.
+        ended: the network was closed while the link was being listened on.
+    """
 
     address: Address
+    ended: bool
 
     async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send commands in one write.
@@ -69,7 +91,13 @@ class Network(Protocol):
         """Start the clock of one ask."""
 
     async def take(self, address: Address, budget: Budget, *, role: str = "") -> Link:
-        """A free connection, fresh or pooled, waiting for one if all are in use.
+        """A free connection, new or pooled, waiting for one if all are in use.
+
+        Args:
+            address: of the server.
+            budget: time it may take.
+            role: ``""`` for asks, ``"wait"`` for commands that block (not limited in number, because each
+                blocks its caller anyway), ``"sentinel"`` for sentinels.
 
         Raises:
             StoreUnavailable: no connection inside the budget.
@@ -80,6 +108,9 @@ class Network(Protocol):
 
     def drop(self, link: Link) -> None:
         """Close a connection whose state is unknown."""
+
+    def listening(self, link: Link, *, since: bool) -> None:
+        """From now on (``since``), or no longer, this link is read without limit, until the network closes."""
 
     def forget(self, address: Address) -> None:
         """Close the idle connections to a server and look its name up again."""
@@ -109,6 +140,26 @@ def _fixed_options() -> dict[str, Any]:
     silent = {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
     limits = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "socket_connect_timeout": None}
     return {"protocol": 2, **limits, **silent}
+
+
+def pack(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[bytes]:
+    """The bytes of commands.
+
+    Raises:
+        TypeError: an argument is neither bytes, text nor a number.
+    """
+    from redis.exceptions import DataError
+
+    try:
+        return cast("list[bytes]", connection.pack_commands(commands))
+    except DataError as error:
+        message = f"an argument of {commands[0][0]!s} cannot be sent: {error}"
+        raise TypeError(message) from None
+
+
+def pool_size(role: str, size: int) -> int:
+    """How many connections a pool may have: commands that block are not limited, each blocks its caller anyway."""
+    return sys.maxsize if role == "wait" else size
 
 
 def make_tls(ca_file: str | None) -> ssl.SSLContext:
@@ -157,7 +208,9 @@ def refusal(address: Address, error: StoreReplyError) -> StoreUnavailable:
         message = f"Redis at {address} is not ready yet: {error.prefix}"
         return StoreUnavailable(message, reason="loading")
     if error.prefix in {"WRONGPASS", "NOAUTH", "NOPERM"} or "AUTH" in text or "password" in text:
-        return StoreRefused(f"Redis at {address} refused the login: check the URL's user and password", reason="rejected")
+        return StoreRefused(
+            f"Redis at {address} refused the login: check the URL's user and password", reason="rejected"
+        )
     if "DB index" in text:
         return StoreRefused(f"Redis at {address} has no such database: check the number in the URL", reason="rejected")
     return StoreRefused(f"Redis at {address} refused the connection: {text}", reason="rejected")

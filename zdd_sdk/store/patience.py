@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Patience"]
 
-SLICE = 0.025
-"""Seconds. Short against the 200 ms of an operation, so that a stall costs at most an eighth of it."""
+_SLICES = 8
+"""A limit is counted in eighths, so that a stall costs at most one of them: 25 ms of an operation's 200 ms."""
+
+_SHORTEST = 0.0005
+"""Seconds; shorter timers would only spin."""
 
 _ROUNDS = 3
 """Turns of the loop between "time is up" and giving up. uvloop runs timers before it polls, so the first turn
@@ -31,15 +34,20 @@ class Patience:
         seconds: the whole budget.
     """
 
-    __slots__ = ("_expire", "_handle", "_limit", "_loop", "_rounds", "_since", "_slice", "_spent", "_total", "expired")
+    __slots__ = (
+        "_expire", "_handle", "_limit", "_loop", "_parent", "_rounds", "_since", "_slice", "_spent", "_step", "_total",
+        "expired",
+    )  # fmt: skip
 
-    def __init__(self, loop: AbstractEventLoop, seconds: float) -> None:
+    def __init__(self, loop: AbstractEventLoop, seconds: float, parent: Patience | None = None) -> None:
         self._loop = loop
+        self._parent = parent
         self._total = seconds
         self._spent = 0.0
         self._limit = 0.0
         self._since = 0.0
         self._slice = 0.0
+        self._step = 0.0
         self._rounds = 0
         self._handle: Handle | None = None
         self._expire: Callable[[], object] | None = None
@@ -49,15 +57,22 @@ class Patience:
         """Seconds left, negative when used up."""
         return self._total - self._spent
 
+    def part(self, seconds: float) -> Patience:
+        """A budget of at most ``seconds``; what is spent of it is spent of this one too."""
+        return Patience(self._loop, min(seconds, self.left()), self)
+
     def charge(self, seconds: float) -> None:
-        """Count a pause we made ourselves."""
+        """Count seconds, here and in the budget this one is part of."""
         self._spent += seconds
+        if self._parent is not None:
+            self._parent.charge(seconds)
 
     def arm(self, seconds: float, expire: Callable[[], object]) -> None:
         """Call ``expire`` after ``seconds`` of patience, or when the budget is used up if that is earlier."""
         self.expired = False
         self._expire = expire
         self._limit = min(self._spent + seconds, self._total)
+        self._step = max((self._limit - self._spent) / _SLICES, _SHORTEST)
         self._next_slice()
 
     def disarm(self) -> None:
@@ -69,17 +84,17 @@ class Patience:
                 self._count()
 
     def _next_slice(self) -> None:
-        self._slice = max(min(SLICE, self._limit - self._spent), 0.0005)
+        self._slice = max(min(self._step, self._limit - self._spent), _SHORTEST)
         self._since = self._loop.time()
         self._handle = self._loop.call_later(self._slice, self._tick)
 
     def _count(self) -> None:
-        self._spent += min(self._loop.time() - self._since, self._slice)
+        self.charge(min(self._loop.time() - self._since, self._slice))
         self._slice = 0.0
 
     def _tick(self) -> None:
         self._count()
-        if self._spent < self._limit - 0.0001:
+        if self._spent < self._limit - _SHORTEST / 2:
             self._next_slice()
             return
         self._rounds = _ROUNDS

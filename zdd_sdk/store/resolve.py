@@ -6,7 +6,6 @@ than its own budget. What was found once survives a resolver that fails later.
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from zdd_sdk.store.forklock import ForkLock
 from zdd_sdk.store.url import Address
 
 __all__ = ["Endpoint", "Resolver"]
@@ -47,8 +47,7 @@ class Resolver:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = ForkLock(self._forget_lookups)
         self._entries: dict[Address, _Entry] = {}
 
     def known(self, address: Address) -> tuple[Endpoint, ...]:
@@ -70,7 +69,7 @@ class Resolver:
 
         The future fails with ``OSError`` (``socket.gaierror``) if the name cannot be resolved.
         """
-        with self._locked():
+        with self._lock:
             entry = self._entries.setdefault(address, _Entry())
             if entry.lookup is not None:
                 return entry.lookup
@@ -94,13 +93,9 @@ class Resolver:
         entry.endpoints, entry.expires, entry.lookup = found, self._clock() + FRESH, None
         future.set_result(found)
 
-    def _locked(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            # Lookups under way when the process forked run on in the parent only.
-            self._pid, self._lock = os.getpid(), threading.Lock()
-            for entry in self._entries.values():
-                entry.lookup = None
-        return self._lock
+    def _forget_lookups(self) -> None:
+        for entry in self._entries.values():
+            entry.lookup = None
 
 
 def _resolve(address: Address) -> tuple[Endpoint, ...]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from zdd_sdk.errors import SettingsError
 from zdd_sdk.store.batch import Redirect
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.link import Budget, Network
-from zdd_sdk.store.url import Address
+from zdd_sdk.store.url import Address, Target
 
-__all__ = ["Route", "SingleRoute"]
+__all__ = ["Route", "SingleRoute", "make_route"]
 
 
 class Route(Protocol):
-    """Knows the servers of one store; shared by all threads and loops of a process."""
-
-    cluster: bool
+    """Knows the servers of one store; shared by all threads and loops of a process, without a lock."""
 
     async def place(self, call: Call[Any], network: Network, budget: Budget) -> Address:
         """The server to send a call to; may ask somebody, inside the budget.
@@ -34,8 +33,6 @@ class Route(Protocol):
 class SingleRoute:
     """One server."""
 
-    cluster = False
-
     def __init__(self, address: Address) -> None:
         self._address = address
 
@@ -47,8 +44,25 @@ class SingleRoute:
         """Nothing to reconsider."""
 
     def redirected(self, redirect: Redirect, address: Address, *, moved: bool) -> Address:
-        """A cluster node behind a plain URL: refuse, because every other trip would be a redirection."""
-        from zdd_sdk.errors import SettingsError
+        """A cluster node behind a plain URL.
 
-        message = "store.redis_url: this server is a node of a cluster; use redis+cluster://"
-        raise SettingsError(message)
+        Raises:
+            SettingsError: always; following would make nearly every trip two.
+        """
+        raise SettingsError(_NOT_A_CLUSTER)
+
+
+_NOT_A_CLUSTER = "store.redis_url: this server is a node of a cluster; use redis+cluster://"
+
+
+def make_route(target: Target) -> Route:
+    """The route to a target."""
+    if target.kind == "sentinel":
+        from zdd_sdk.store.sentinel import SentinelRoute
+
+        return SentinelRoute(target.nodes, target.service)
+    if target.kind == "cluster":
+        from zdd_sdk.store.cluster import ClusterRoute
+
+        return ClusterRoute(target.nodes)
+    return SingleRoute(target.nodes[0])

@@ -50,17 +50,17 @@ class Terms:
     Attributes:
         operation_timeout: seconds for one wave.
         plain: the engine takes neither SHA-1s nor shebangs.
+        role: of the connections used; see `zdd_sdk.store.link.Network.take`.
         scripts: SHA-1s of the scripts each server has answered already.
     """
 
     operation_timeout: float
     plain: bool = False
+    role: str = ""
     scripts: dict[Address, set[str]] = field(default_factory=dict)
 
 
-async def answer(
-    questions: Sequence[Question], network: Network, route: Route, terms: Terms, budget: Budget
-) -> None:
+async def answer(questions: Sequence[Question], network: Network, route: Route, terms: Terms, budget: Budget) -> None:
     """Get every question answered, in at most two attempts.
 
     The second attempt re-sends what has no reply only if it was never sent, or every such call says ``again``.
@@ -78,9 +78,7 @@ async def answer(
     await _attempt(questions, network, route, terms, budget)
 
 
-async def _attempt(
-    questions: Sequence[Question], network: Network, route: Route, terms: Terms, budget: Budget
-) -> None:
+async def _attempt(questions: Sequence[Question], network: Network, route: Route, terms: Terms, budget: Budget) -> None:
     for _ in range(WAVES):
         open_questions = [question for question in questions if question.reply is UNANSWERED]
         if not open_questions:
@@ -105,7 +103,7 @@ async def _exchange(parcels: list[Parcel], network: Network, terms: Terms, budge
     """Send every parcel, then read every reply; whatever happens, no link with an unread reply is reused."""
     try:
         for parcel in parcels:
-            await _take(parcel, network, budget)
+            await _take(parcel, network, terms, budget)
         network.start([parcel.link for parcel in parcels if parcel.link], terms.operation_timeout, budget)
         for parcel in parcels:
             await _send(parcel, terms)
@@ -117,9 +115,9 @@ async def _exchange(parcels: list[Parcel], network: Network, terms: Terms, budge
             _settle(parcel, network)
 
 
-async def _take(parcel: Parcel, network: Network, budget: Budget) -> None:
+async def _take(parcel: Parcel, network: Network, terms: Terms, budget: Budget) -> None:
     try:
-        parcel.link = await network.take(parcel.address, budget)
+        parcel.link = await network.take(parcel.address, budget, role=terms.role)
     except StoreUnavailable as failure:
         parcel.failure = failure
 

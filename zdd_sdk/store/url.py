@@ -27,11 +27,12 @@ __all__ = ["Address", "Target", "parse_url"]
 
 Kind = Literal["single", "sentinel", "cluster", "embedded", "off"]
 
+_SUFFIXES: dict[str, Kind] = {"": "single", "+sentinel": "sentinel", "+cluster": "cluster"}
 _SCHEMES: dict[str, tuple[Kind, bool]] = {
     f"{name}{'s' * tls}{suffix}": (kind, bool(tls))
     for name in ("redis", "valkey")
     for tls in (0, 1)
-    for suffix, kind in (("", "single"), ("+sentinel", "sentinel"), ("+cluster", "cluster"))
+    for suffix, kind in _SUFFIXES.items()
 }
 _SENTINEL_PORT = 26379
 _REDIS_PORT = 6379
@@ -138,8 +139,9 @@ def _parse_unix(rest: str) -> Target:
     username, password, path = _split_login(rest)
     if not path.startswith("/"):
         _wrong("unix:// needs an absolute path: unix:///run/redis.sock")
+    node = Address("", 0, _decode(path))
     db = _number(options.get("db", "0"))
-    return Target("single", (Address("", 0, _decode(path)),), False, username, password, db, "", options.get("engine", ""))
+    return Target("single", (node,), username=username, password=password, db=db, engine=options.get("engine", ""))
 
 
 def _split_query(rest: str) -> tuple[str, dict[str, str]]:
@@ -187,7 +189,7 @@ def _address(text: str, default: int) -> Address:
     else:
         host, _, port = port.partition(":")
     host = _decode(host)
-    if not host or any(character in host for character in " []/@:?#") and not bracket:
+    if not host or (not bracket and any(character in host for character in " []/@:?#")):
         _wrong("a host is missing or is no host name")
     return Address(host, _port(port) if port else default)
 

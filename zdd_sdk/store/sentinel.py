@@ -1,0 +1,97 @@
+"""The master that a majority of sentinels elected: asked once, remembered, asked again when it fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zdd_sdk.errors import SettingsError, StoreRefused, StoreReplyError, StoreUnavailable
+from zdd_sdk.store.batch import Redirect
+from zdd_sdk.store.call import Call
+from zdd_sdk.store.link import Budget, Network
+from zdd_sdk.store.url import Address
+
+__all__ = ["SentinelRoute"]
+
+
+class SentinelRoute:
+    """Finds the master of one master set.
+
+    Args:
+        sentinels: where the sentinels listen.
+        service: name of the master set.
+    """
+
+    def __init__(self, sentinels: tuple[Address, ...], service: str) -> None:
+        self._sentinels = sentinels
+        self._service = service
+        self._master: Address | None = None
+
+    async def place(self, call: Call[Any], network: Network, budget: Budget) -> Address:
+        """The master."""
+        master = self._master
+        if master is None:
+            master = self._master = await self._discover(network, budget)
+        return master
+
+    def doubt(self, address: Address) -> None:
+        """The master failed, or is one no more: ask the next sentinel first, this one may not know yet."""
+        if address == self._master:
+            self._master = None
+            self._sentinels = self._sentinels[1:] + self._sentinels[:1]
+
+    def redirected(self, redirect: Redirect, address: Address, *, moved: bool) -> Address:
+        """A cluster behind sentinels is no deployment Redis knows.
+
+        Raises:
+            SettingsError: always.
+        """
+        message = "store.redis_url: the master is a node of a cluster; use redis+cluster://"
+        raise SettingsError(message)
+
+    async def _discover(self, network: Network, budget: Budget) -> Address:
+        failure: StoreUnavailable | None = None
+        sentinels = self._sentinels
+        for index, sentinel in enumerate(sentinels):
+            # Each gets an equal share of what is left, so that one that hangs does not take all.
+            share = budget.part(budget.left() / (len(sentinels) - index))
+            try:
+                master = await self._ask_one(sentinel, network, share)
+            except StoreUnavailable as error:
+                failure = error
+                continue
+            if master is not None:
+                self._sentinels = (sentinel, *(other for other in sentinels if other != sentinel))
+                return master
+        if failure is not None:
+            message = f"no sentinel named a master: {failure}"
+            raise StoreUnavailable(message, reason=failure.reason)
+        message = f"no sentinel knows the master set {self._service!r} of store.redis_url"
+        raise StoreRefused(message, reason="rejected")
+
+    async def _ask_one(self, sentinel: Address, network: Network, budget: Budget) -> Address | None:
+        reply = await ask_server(network, sentinel, budget, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service))
+        return Address(reply[0].decode(), int(reply[1])) if reply else None
+
+
+async def ask_server(
+    network: Network, address: Address, budget: Budget, command: tuple[Any, ...], *, role: str = "sentinel"
+) -> Any:
+    """Send one command to one server and return its reply.
+
+    Raises:
+        StoreUnavailable: no answer, or an error reply.
+    """
+    link = await network.take(address, budget, role=role)
+    done = False
+    try:
+        network.start([link], budget.left(), budget)
+        await link.send([command])
+        reply = await link.receive()
+        done = True
+    finally:
+        network.stop(budget)
+        (network.give if done else network.drop)(link)
+    if isinstance(reply, StoreReplyError):
+        message = f"{address} answered {command[0]} with {reply}"
+        raise StoreUnavailable(message, reason="rejected" if reply.prefix in {"NOAUTH", "NOPERM"} else "loading")
+    return reply
