@@ -41,12 +41,14 @@ _LOOK = 0.2
 """Seconds between the supervisor's looks at its clients and its engine."""
 
 _LINGER = 1.0
-"""Seconds without any client before the engine goes: a restarted server finds its sessions, an ended one leaves none."""
+"""Seconds without any client before the engine goes, so that a quickly restarted server still finds its sessions."""
 
 _JOIN = 30.0
 """Seconds to wait for another process that is joining; starting the slowest engine takes far less."""
 
-_SUPERVISOR = "import sys; sys.path.append(sys.argv[1]); from zdd_sdk.store.embedded import supervise; supervise(sys.argv[2])"
+_SUPERVISOR = (
+    "import sys; sys.path.append(sys.argv[1]); from zdd_sdk.store.embedded import supervise; supervise(sys.argv[2])"
+)
 
 _joined: dict[Path, int] = {}
 _guard = threading.Lock()
@@ -149,7 +151,7 @@ def _start_supervisor(place: Path) -> None:
     # The shell ends at once: the supervisor is nobody's child, so it is nobody's zombie or leaked subprocess.
     command = ["/bin/sh", "-c", '"$@" </dev/null 2>/dev/null &', "sh", sys.executable, "-P", "-c", _SUPERVISOR]
     root = str(Path(__file__).resolve().parents[2])
-    with subprocess.Popen(  # noqa: S603 - our own command line
+    with subprocess.Popen(
         [*command, root, str(place)], stdout=subprocess.PIPE, start_new_session=True, cwd="/"
     ) as shell:
         said = shell.communicate()[0]
@@ -158,7 +160,7 @@ def _start_supervisor(place: Path) -> None:
         raise StoreUnavailable(message)
     facts = _read_facts(place)
     _log.warning(
-        "no ZDD_REDIS_URL: using an embedded engine (%s %s, port %s) that keeps nothing once the last process has ended",
+        "no ZDD_REDIS_URL: using an embedded engine (%s %s, port %s); it keeps nothing once the last process has ended",
         facts["kind"],
         facts["version"],
         facts["port"],

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
 
 from zdd_sdk.errors import MissingExtra, StoreReplyError, StoreUnavailable
 from zdd_sdk.store.wire import Wire
@@ -152,7 +152,7 @@ class Engine:
     def __repr__(self) -> str:
         return f"<Engine {self.kind} {self.version} on port {self.port}>"
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -181,8 +181,12 @@ class Engine:
         """
         for _ in range(1 if port else _ATTEMPTS):
             self._spawn(port or self._choose_port())
-            if self._becomes_ready():
-                return
+            try:
+                if self._becomes_ready():
+                    return
+            except BaseException:  # also Ctrl-C: nobody will hold this engine to stop it
+                self.kill()
+                raise
             self.kill()
         message = f"the engine {self._command[0]} did not start: {self._last_words or 'no output'}"
         raise StoreUnavailable(message)
@@ -230,7 +234,7 @@ class Engine:
 
     def _spawn(self, port: int) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the engine ends
-        self.process = subprocess.Popen(  # noqa: S603 - our own command line
+        self.process = subprocess.Popen(
             ["/bin/sh", "-c", _SHELL, "sh", *self._command, *self._arguments(port)],
             stdin=subprocess.PIPE,
             stdout=self._log,
@@ -270,11 +274,13 @@ class Engine:
         if self.kind == "fakeredis":
             return self._fake_answers()
         try:
-            info = self.ask("INFO", "server").decode(errors="replace")
+            with Wire(self.port, timeout=1.0) as wire:
+                # PING because an engine that still loads its files answers INFO, and refuses all else.
+                info = wire.ask_all([("INFO", "server"), ("PING",)])[0].decode(errors="replace")
         except StoreReplyError as error:
-            return error.prefix in ("NOAUTH", "NOPERM")
-        facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-        self.version = facts.get("valkey_version", facts.get("redis_version", ""))
+            return error.prefix in {"NOAUTH", "NOPERM"}
+        facts: dict[str, str] = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        self.version = facts.get("valkey_version") or facts.get("redis_version") or ""
         # Another engine may have taken the port between our choice and this one's bind; ours is about to exit then.
         return facts.get("process_id") == str(self.pid)
 
@@ -312,4 +318,3 @@ class Engine:
                 pipe.write(b"\n")
             with contextlib.suppress(OSError):
                 pipe.close()
-

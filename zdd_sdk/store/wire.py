@@ -6,7 +6,7 @@ Used for readiness, flushing and ageing keys in tests; applications go through a
 from __future__ import annotations
 
 import socket
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from zdd_sdk.errors import StoreReplyError
 
@@ -34,7 +34,7 @@ class Wire:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._file: BinaryIO = self._socket.makefile("rb")
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -31,9 +31,11 @@ class Flow(Protocol):
 
     def __call__(self, coro: Coroutine[Any, Any, T], /) -> T:
         """Run one flow and return its result."""
+        raise NotImplementedError
 
     def gather(self, *coros: Coroutine[Any, Any, Any]) -> list[Any]:
         """Run flows at the same time, in threads or tasks; return their results, raise the first error."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the store's connections."""

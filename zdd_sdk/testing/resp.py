@@ -8,7 +8,7 @@ _BULKS = b"$=!"
 _AGGREGATES = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2, ord("|"): 2}
 
 
-class _Incomplete(Exception):  # noqa: N818 - not an error: more bytes will come
+class _Incomplete(Exception):
     """The value goes on in bytes that have not arrived."""
 
 

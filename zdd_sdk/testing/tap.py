@@ -12,6 +12,7 @@ import selectors
 import socket
 import threading
 from collections import deque
+from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 from zdd_sdk.testing.resp import CommandCutter, ReplyCutter
@@ -52,7 +53,7 @@ class RespTap:
         self.url: str = urlunsplit(parts._replace(netloc=f"{user}{at}127.0.0.1:{self.port}"))
         self._start_accepting()
 
-    def __enter__(self) -> RespTap:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -49,7 +49,7 @@ def test_four_processes_racing_to_start_share_one_engine(program: Start, private
     facts = facts_of(private_tmp)
 
     assert [facts["url"]] * 4 == urls
-    assert 40 == seen_logins(urls)
+    assert seen_logins(urls) == 40
 
     for worker in workers[:3]:
         worker.kill()
@@ -63,7 +63,7 @@ def test_control_an_engine_per_process_loses_logins(program: Start) -> None:
     workers = [program("engine = start_engine(); say(url=engine.url)") for _ in range(2)]
     urls = [worker.hear()["url"] for worker in workers]
 
-    assert 40 > seen_logins(urls)
+    assert seen_logins(urls) < 40
 
 
 def test_killing_everything_at_once_leaves_no_engine(program: Start, private_tmp: Path, gone: Gone) -> None:
@@ -115,7 +115,7 @@ def test_a_killed_supervisor_takes_the_engine_along_and_the_next_call_starts_one
 
     assert gone(facts["pid"], 2.0)
     assert url == program(JOIN).hear()["url"]
-    assert b"PONG" == ask(url, "PING")
+    assert ask(url, "PING") == b"PONG"
 
 
 def test_a_killed_engine_comes_back_on_its_port(program: Start, private_tmp: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_killed_engine_comes_back_on_its_port(program: Start, private_tmp: Pat
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
-            assert b"PONG" == ask(url, "PING")
+            assert ask(url, "PING") == b"PONG"
             break
         except OSError:
             time.sleep(0.05)
@@ -140,14 +140,14 @@ def test_a_restarted_process_finds_what_the_last_one_left(program: Start) -> Non
     ask(url, "SET", "cart", "3")
     first.kill()
 
-    assert b"3" == ask(program(JOIN).hear()["url"], "GET", "cart")
+    assert ask(program(JOIN).hear()["url"], "GET", "cart") == b"3"
 
 
 def test_services_and_environments_have_engines_of_their_own(program: Start) -> None:
     source = "say(urls=[shared_engine(*pair) for pair in (('a', 'dev'), ('b', 'dev'), ('a', 'test'), ('a', 'dev'))])"
     urls = program(source).hear()["urls"]
 
-    assert 3 == len(set(urls))
+    assert len(set(urls)) == 3
     assert urls[0] == urls[3]
 
 
@@ -160,7 +160,7 @@ def test_says_once_which_engine_it_took(program: Start) -> None:
     second.hear()
     said = first.kill()
 
-    assert 1 == said.count("WARNING zdd.store no ZDD_REDIS_URL: using an embedded engine")
+    assert said.count("WARNING zdd.store no ZDD_REDIS_URL: using an embedded engine") == 1
     assert "keeps nothing" in said
     assert not second.kill()
 
@@ -169,7 +169,7 @@ def test_what_joining_needs_is_closed_to_others(program: Start, private_tmp: Pat
     program(f"{JOIN}; development_secret('shop', 'development')").hear()
     directory = private_tmp / f"zdd-{os.geteuid()}"
 
-    assert 0o700 == stat.S_IMODE(directory.stat().st_mode)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
 
 
@@ -258,5 +258,5 @@ def test_the_development_secret_is_long_and_survives(program: Start, private_tmp
         one.kill()
 
     assert said == {embedded.development_secret("shop", "development")}
-    assert 64 == len(said.pop())
+    assert len(said.pop()) == 64
     assert embedded.development_secret("shop", "test") != embedded.development_secret("shop", "development")

@@ -25,15 +25,15 @@ def test_two_commands_one_after_the_other_are_two_trips(tap: RespTap, wire: Wire
     wire.ask("SET", "a", "1")
     wire.ask("GET", "a")
 
-    assert (2, ["SET", "GET"]) == (tap.trips, tap.commands)
+    assert (tap.trips, tap.commands) == (2, ["SET", "GET"])
 
 
 def test_a_pipeline_is_one_trip_and_a_second_one_another(tap: RespTap, wire: Wire) -> None:
-    assert [b"OK", b"1", None] == wire.ask_all([("SET", "a", "1"), ("GET", "a"), ("GET", "b")])
-    assert 1 == tap.trips
+    assert wire.ask_all([("SET", "a", "1"), ("GET", "a"), ("GET", "b")]) == [b"OK", b"1", None]
+    assert tap.trips == 1
 
     wire.ask_all([("GET", "a"), ("GET", "b")])
-    assert 2 == tap.trips
+    assert tap.trips == 2
 
 
 @pytest.mark.parametrize("size", [10, 300_000])
@@ -46,24 +46,24 @@ def test_a_batch_that_arrives_in_pieces_is_one_trip(tap: RespTap, engine: Engine
         connection._socket.sendall(pieces[0] + pieces[1][:-4])
         time.sleep(0.05)
         connection._socket.sendall(pieces[1][-4:] + pieces[2] + pieces[3])
-        assert [b"OK"] * 4 == [connection._read() for _ in batch]
+        assert [connection._read() for _ in batch] == [b"OK"] * 4
 
-    assert (1, ["SET"] * 4) == (tap.trips, tap.commands)
-    assert 4 == engine.ask("DBSIZE")
+    assert (tap.trips, tap.commands) == (1, ["SET"] * 4)
+    assert engine.ask("DBSIZE") == 4
 
 
 def test_preparing_a_connection_is_no_trip(tap: RespTap, wire: Wire) -> None:
     wire.ask("SELECT", "0")
     wire.ask_all([("SELECT", "0"), ("GET", "a")])
 
-    assert (1, ["GET"], 1) == (tap.trips, tap.commands, tap.connections)
+    assert (tap.trips, tap.commands, tap.connections) == (1, ["GET"], 1)
 
 
 def test_reset_forgets(tap: RespTap, wire: Wire) -> None:
     wire.ask("PING")
     tap.reset()
 
-    assert (0, [], 0) == (tap.trips, tap.commands, tap.connections)
+    assert (tap.trips, tap.commands, tap.connections) == (0, [], 0)
 
 
 def test_refuse_closes_and_refuses_until_healed(tap: RespTap, wire: Wire) -> None:
@@ -76,7 +76,7 @@ def test_refuse_closes_and_refuses_until_healed(tap: RespTap, wire: Wire) -> Non
         Wire(tap.port)
     tap.heal()
     with Wire(tap.port) as again:
-        assert b"PONG" == again.ask("PING")
+        assert again.ask("PING") == b"PONG"
 
 
 def test_pause_accepts_and_answers_nothing_until_healed(tap: RespTap, wire: Wire, engine: Engine) -> None:
@@ -86,8 +86,8 @@ def test_pause_accepts_and_answers_nothing_until_healed(tap: RespTap, wire: Wire
     with Wire(tap.port, timeout=0.1) as late, pytest.raises(TimeoutError):
         late.ask("PING")
     threading.Timer(0.1, tap.heal).start()
-    assert b"OK" == wire.ask("SET", "a", "1")
-    assert b"1" == engine.ask("GET", "a")
+    assert wire.ask("SET", "a", "1") == b"OK"
+    assert engine.ask("GET", "a") == b"1"
 
 
 def test_a_dropped_reply_was_run_by_the_engine(tap: RespTap, wire: Wire, engine: Engine) -> None:
@@ -96,9 +96,9 @@ def test_a_dropped_reply_was_run_by_the_engine(tap: RespTap, wire: Wire, engine:
 
     with pytest.raises(OSError):
         wire.ask_all([("INCR", "a"), ("INCR", "a")])
-    assert b"2" == engine.ask("GET", "a")
+    assert engine.ask("GET", "a") == b"2"
     with Wire(tap.port) as again:
-        assert 3 == again.ask("INCR", "a")
+        assert again.ask("INCR", "a") == 3
 
 
 def test_delay_makes_every_reply_late_until_healed(tap: RespTap, wire: Wire) -> None:
@@ -109,7 +109,7 @@ def test_delay_makes_every_reply_late_until_healed(tap: RespTap, wire: Wire) -> 
 
     threading.Timer(0.1, tap.heal).start()
     tap.delay(30)
-    assert b"PONG" == wire.ask("PING")
+    assert wire.ask("PING") == b"PONG"
 
 
 @pytest.mark.parametrize(
