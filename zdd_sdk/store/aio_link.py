@@ -279,7 +279,7 @@ class AsyncioNetwork:
         assert isinstance(budget, Patience)  # noqa: S101
         budget.disarm()
 
-    async def pause(self, seconds: float, budget: Budget) -> None:
+    async def pause(self, seconds: float, budget: Budget, /) -> None:
         """Sleep, on the budget's time."""
         assert isinstance(budget, Patience)  # noqa: S101
         budget.charge(seconds)

@@ -67,11 +67,19 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """What a ``MOVED`` or ``ASK`` reply says."""
+    """What a ``MOVED`` or ``ASK`` reply says.
+
+    Attributes:
+        slot: the slot it is about.
+        host: of the node to go to; empty means that of the node that said so.
+        port: of the node to go to.
+        moved: the slot has a new owner for good; else only this call goes there.
+    """
 
     slot: int
     host: str
     port: int
+    moved: bool
 
 
 def phrase(question: Question, *, plain: bool = False) -> tuple[Any, ...]:
@@ -96,12 +104,12 @@ def strip_shebang(source: str) -> str:
 
 
 def redirect_of(error: StoreReplyError) -> Redirect | None:
-    """Read ``MOVED 3999 host:port`` or ``ASK …``; ``None`` if the reply is not well-formed."""
+    """Read ``MOVED 3999 host:port`` or ``ASK …``; ``None`` if the reply is neither."""
     words = str(error).split()
-    if len(words) < len(("MOVED", "slot", "address")) or not words[1].isdigit():
+    if len(words) != len(("MOVED", "slot", "address")) or words[0] not in {"MOVED", "ASK"} or not words[1].isdigit():
         return None
     host, _, port = words[2].rpartition(":")
-    return Redirect(int(words[1]), host, int(port)) if port.isdigit() else None
+    return Redirect(int(words[1]), host, int(port), moved=words[0] == "MOVED") if port.isdigit() else None
 
 
 def may_repeat(questions: Iterable[Question]) -> bool:

@@ -33,8 +33,8 @@ class BlockingStore:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._lock = ForkLock(lambda: self._flights.clear())
         self._flights: dict[str, tuple[int, Future[Any]]] = {}
+        self._lock = ForkLock(self._flights.clear)
 
     @property
     def cluster(self) -> bool:
@@ -80,7 +80,7 @@ class BlockingStore:
         """Run a flow at once; its errors are logged, not raised."""
         try:
             finish(flow)
-        except Exception:
+        except Exception:  # noqa: BLE001 - nobody waits for a background flow, so its error can only be logged
             _log.exception("a background flow failed")
 
     async def single_flight(self, key: str, flow: Callable[[], Coroutine[Any, Any, T]], /) -> T:
@@ -123,7 +123,7 @@ class BlockingStore:
 
     async def sleep(self, seconds: float) -> None:
         """Pause this thread."""
-        time.sleep(seconds)
+        time.sleep(seconds)  # noqa: ASYNC251 - no event loop here
 
     def clock(self) -> float:
         """Monotonic seconds."""

@@ -269,9 +269,9 @@ class BlockingNetwork:
     def stop(self, budget: Budget) -> None:
         """End the limit of `start`: nothing to undo, the next one sets its own."""
 
-    async def pause(self, seconds: float, budget: Budget) -> None:
-        """Sleep."""
-        time.sleep(seconds)
+    async def pause(self, seconds: float, _budget: Budget, /) -> None:
+        """Sleep; the budget's clock runs on."""
+        time.sleep(seconds)  # noqa: ASYNC251 - no event loop here
 
     def close(self) -> None:
         """Close every idle connection."""

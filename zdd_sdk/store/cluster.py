@@ -37,7 +37,7 @@ class ClusterRoute:
         self._doubted: Address | None = None
         self._read_at = -REFRESH_EVERY
 
-    async def place(self, call: Call[Any], network: Network, budget: Budget) -> Address:
+    async def place(self, call: Call[Any], network: Network, budget: Budget, /) -> Address:
         """The master of the call's first key; of a call without keys any master."""
         slots = self._map
         if slots is None or (self._doubtful and self._clock() - self._read_at >= REFRESH_EVERY):
@@ -56,10 +56,10 @@ class ClusterRoute:
         self._doubtful = True
         self._doubted = address
 
-    def redirected(self, redirect: Redirect, address: Address, *, moved: bool) -> Address:
+    def redirected(self, redirect: Redirect, address: Address, /) -> Address:
         """Follow; remember a ``MOVED``, because the slot has a new owner, but not an ``ASK``."""
         node = Address(redirect.host or address.host, redirect.port)
-        if moved and self._map is not None:
+        if redirect.moved and self._map is not None:
             self._map = self._map.with_moved(redirect.slot, node)
             self._doubtful = True
         return node

@@ -117,13 +117,14 @@ class Core:
             network.start([link], self.settings.operation_timeout, budget)
             await link.send([("SUBSCRIBE", *channels)])
             reply = await link.receive()
-            if isinstance(reply, StoreReplyError):
-                raise reply
         except BaseException:
             network.drop(link)
             raise
         finally:
             network.stop(budget)
+        if isinstance(reply, StoreReplyError):
+            network.drop(link)
+            raise reply
         return link
 
     async def _answer(self, questions: Sequence[Question], network: Network, terms: Terms, seconds: float) -> None:

@@ -121,7 +121,7 @@ class Network(Protocol):
     def stop(self, budget: Budget) -> None:
         """End the limit of `start`."""
 
-    async def pause(self, seconds: float, budget: Budget) -> None:
+    async def pause(self, seconds: float, budget: Budget, /) -> None:
         """Sleep, on the budget's time."""
 
 

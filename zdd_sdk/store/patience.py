@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Handle
+    from asyncio import AbstractEventLoop, Handle  # noqa: TID251 - for annotations only
 
 __all__ = ["Patience"]
 

@@ -16,17 +16,17 @@ __all__ = ["Route", "SingleRoute", "make_route"]
 class Route(Protocol):
     """Knows the servers of one store; shared by all threads and loops of a process, without a lock."""
 
-    async def place(self, call: Call[Any], network: Network, budget: Budget) -> Address:
+    async def place(self, call: Call[Any], network: Network, budget: Budget, /) -> Address:
         """The server to send a call to; may ask somebody, inside the budget.
 
         Raises:
             StoreUnavailable: nobody could say.
         """
 
-    def doubt(self, address: Address) -> None:
+    def doubt(self, address: Address, /) -> None:
         """A server failed or answered that it is not the one: ask again before using it."""
 
-    def redirected(self, redirect: Redirect, address: Address, *, moved: bool) -> Address:
+    def redirected(self, redirect: Redirect, address: Address, /) -> Address:
         """Learn from ``MOVED`` or ``ASK``, said by ``address``, and return where to go instead."""
 
 
@@ -36,23 +36,21 @@ class SingleRoute:
     def __init__(self, address: Address) -> None:
         self._address = address
 
-    async def place(self, call: Call[Any], network: Network, budget: Budget) -> Address:
+    async def place(self, _call: Call[Any], _network: Network, _budget: Budget, /) -> Address:
         """The server."""
         return self._address
 
     def doubt(self, address: Address) -> None:
         """Nothing to reconsider."""
 
-    def redirected(self, redirect: Redirect, address: Address, *, moved: bool) -> Address:
+    def redirected(self, _redirect: Redirect, _address: Address, /) -> Address:
         """A cluster node behind a plain URL.
 
         Raises:
             SettingsError: always; following would make nearly every trip two.
         """
-        raise SettingsError(_NOT_A_CLUSTER)
-
-
-_NOT_A_CLUSTER = "store.redis_url: this server is a node of a cluster; use redis+cluster://"
+        message = "store.redis_url: this server is a node of a cluster; use redis+cluster://"
+        raise SettingsError(message)
 
 
 def make_route(target: Target) -> Route:

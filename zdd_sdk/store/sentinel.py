@@ -26,7 +26,7 @@ class SentinelRoute:
         self._service = service
         self._master: Address | None = None
 
-    async def place(self, call: Call[Any], network: Network, budget: Budget) -> Address:
+    async def place(self, _call: Call[Any], network: Network, budget: Budget, /) -> Address:
         """The master."""
         master = self._master
         if master is None:
@@ -39,7 +39,7 @@ class SentinelRoute:
             self._master = None
             self._sentinels = self._sentinels[1:] + self._sentinels[:1]
 
-    def redirected(self, redirect: Redirect, address: Address, *, moved: bool) -> Address:
+    def redirected(self, _redirect: Redirect, _address: Address, /) -> Address:
         """A cluster behind sentinels is no deployment Redis knows.
 
         Raises:

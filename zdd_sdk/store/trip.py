@@ -69,13 +69,13 @@ async def answer(questions: Sequence[Question], network: Network, route: Route, 
         StoreUnavailable: some question has no answer.
     """
     try:
-        return await _attempt(questions, network, route, terms, budget)
+        await _attempt(questions, network, route, terms, budget)
     except StoreUnavailable as failure:
         pause = random.uniform(*_PAUSE)  # noqa: S311 - spreads load, guards nothing
         if failure.reason in _HOPELESS or not may_repeat(questions) or budget.left() <= pause:
             raise
-    await network.pause(pause, budget)
-    await _attempt(questions, network, route, terms, budget)
+        await network.pause(pause, budget)
+        await _attempt(questions, network, route, terms, budget)
 
 
 async def _attempt(questions: Sequence[Question], network: Network, route: Route, terms: Terms, budget: Budget) -> None:
@@ -187,10 +187,10 @@ def _judge_one(
         terms.scripts[address].discard(script.sha)
         question.reopen()
         question.source = True
-    elif reply.prefix in {"MOVED", "ASK"} and (redirect := redirect_of(reply)):
+    elif redirect := redirect_of(reply):
         question.reopen()
-        question.address = route.redirected(redirect, address, moved=reply.prefix == "MOVED")
-        question.asking = reply.prefix == "ASK"
+        question.address = route.redirected(redirect, address)
+        question.asking = not redirect.moved
     elif reply.prefix == "READONLY" and not question.demoted:
         question.reopen()
         question.demoted = True
