@@ -33,18 +33,23 @@ class LifespanHalf:
             await self.app(scope, receive, send)
             return
 
+        refused: list[ZddError] = []
+
         async def wired(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                message = self._start() or message
+                self._start(refused)
+            elif message["type"] == "lifespan.startup.failed" and refused:
+                message = {**message, "message": f"zdd: {refused[0]}"}
             elif message["type"].startswith("lifespan.shutdown."):
                 await self._zdd.shutdown()
             await send(message)
 
         await self.app(scope, receive, wired)
 
-    def _start(self) -> Message | None:
+    def _start(self, refused: list[ZddError]) -> None:
+        """Raise what refuses to serve: the framework then unwinds the user's own lifespan and reports the failure."""
         try:
             self._zdd.start()
         except ZddError as error:
-            return {"type": "lifespan.startup.failed", "message": f"{error.code}: {error}"}
-        return None
+            refused.append(error)
+            raise
