@@ -195,6 +195,7 @@ class ZeroDowntime:
                 return
             if not self.stock:
                 self._refuse_misconfiguration()
+                self._load_store()
             activate(self.lifecycle)
             self.lifecycle.start()
             if self._pulses:
@@ -224,6 +225,10 @@ class ZeroDowntime:
     def _refuse_misconfiguration(self) -> None:
         self.secrets.derive("start")
         self.stores.check()
+
+    def _load_store(self) -> None:
+        if self.settings.store.redis_url != "off":
+            self.stores.load()
 
     def _wake(self) -> None:
         if self._pulses and self.started:

@@ -8,6 +8,7 @@ from typing import cast
 
 from zdd_sdk.errors import StoreNotConfigured
 from zdd_sdk.settings import StoreSettings, production_marker
+from zdd_sdk.store.client import load_client
 from zdd_sdk.store.core import Core
 from zdd_sdk.store.keys import Keys
 from zdd_sdk.store.protocol import Store
@@ -56,6 +57,7 @@ class Stores:
     def aio(self) -> Store:
         """For coroutines: one pool per running event loop, closed with it."""
         if self._aio is None:
+            load_client()
             from zdd_sdk.store.aio import AsyncioStore
 
             self._aio = cast("Store", AsyncioStore(self._core))
@@ -82,6 +84,10 @@ class Stores:
             )
             raise StoreNotConfigured(message)
         return target
+
+    def load(self) -> None:
+        """Import the client now, so that no request waits for it; connects nothing."""
+        load_client()
 
     def close(self) -> None:
         """Close the blocking side; a loop's connections close with the loop."""

@@ -11,6 +11,7 @@ from zdd_sdk.settings import StoreSettings
 from zdd_sdk.store.batch import Question, conclude
 from zdd_sdk.store.breaker import Breaker
 from zdd_sdk.store.call import Call
+from zdd_sdk.store.client import load_client
 from zdd_sdk.store.forklock import ForkLock
 from zdd_sdk.store.link import Link, Login, Network, make_tls
 from zdd_sdk.store.resolve import Resolver
@@ -139,6 +140,7 @@ class Core:
     def blocking_network(self) -> BlockingNetwork:
         """The connections of the blocking store."""
         if self._blocking is None:
+            load_client()
             from zdd_sdk.store.blocking_link import BlockingNetwork
 
             with self._lock:
