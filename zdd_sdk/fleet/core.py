@@ -39,12 +39,16 @@ class Roster:
     rows: Mapping[str, WorkerRow] = field(default_factory=dict)
     lingering: Mapping[str, WorkerRow] = field(default_factory=dict)
 
+    def rolled_back(self, reply: PulseReply) -> bool:
+        """Whether the registry knows less than we have already seen of it: a failover lost writes."""
+        return reply.epoch == self.epoch and reply.generation < self.generation
+
     def applied(self, reply: PulseReply) -> Roster:
         """Return the roster after a reply."""
         if not reply.epoch:
             return self
         old, lingering = self.rows, self.lingering
-        if reply.epoch != self.epoch:
+        if reply.epoch != self.epoch or self.rolled_back(reply):
             old, lingering = {}, {**self.lingering, **self.rows}
         merged = {**old, **reply.rows}
         rows = {worker: row for worker, row in merged.items() if worker in reply.alive}
@@ -167,7 +171,14 @@ class Pulser:
         self.pulses += 1
         roster = self._roster.applied(reply)
         complete = reply.upto == reply.generation if reply.epoch else self._watch.complete
-        self._watch = self._watch.answered(clock, reply.now, roster.epoch, reply.born, complete=complete)
+        self._watch = self._watch.answered(
+            clock,
+            reply.now,
+            roster.epoch,
+            reply.born,
+            complete=complete,
+            rolled_back=self._roster.rolled_back(reply),
+        )
         why = self._watch.verdict(clock)
         roster = roster if why else roster.settled()
         workers = self.view.workers if roster is self._roster else roster.workers()

@@ -70,6 +70,7 @@ class Fleet:
         """Forget the thread and who we were; after a fork neither is this process's."""
         self._lock = threading.Lock()
         self._thread: PulseThread | None = None
+        self._stopped = False
         self._pulser = self._new_pulser()
 
     @property
@@ -110,12 +111,14 @@ class Fleet:
                 thread = PulseThread(self._pulser, self._store, interval=self._timing.pulse, on_demand=on_demand)
                 thread.start()
                 self._thread = thread
+                self._stopped = False
         return True
 
     def stop(self) -> None:
         """Say goodbye and end the thread, waiting at most 2 s; `start` begins anew, as a new worker."""
         with self._lock:
             thread, self._thread = self._thread, None
+            self._stopped = True
         if thread:
             thread.stop(_GOODBYE)
             self._pulser = self._new_pulser()
@@ -128,12 +131,14 @@ class Fleet:
     def on_request(self) -> None:
         """Note that a request came; cheap (a comparison), never blocks, never raises for an absent store.
 
-        The first one starts the pulse where nothing else did (a forked worker without a hook). In
+        The first one starts the pulse where nothing else did (a forked worker without a hook); one after
+        `stop` does not. In
         request mode it wakes the pulse thread when a pulse is due, while the CPU is not frozen.
         """
         thread = self._thread
         if thread is None:
-            self.start()
+            if not self._stopped:
+                self.start()
         elif self._settings.pulse_mode == "request":
             thread.wake_if_due()
 

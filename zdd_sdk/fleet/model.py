@@ -184,7 +184,9 @@ class Watch:
     away: bool = False
     complete: bool = False
 
-    def answered(self, clock: float, server: int, epoch: str, born: int, *, complete: bool) -> Watch:
+    def answered(
+        self, clock: float, server: int, epoch: str, born: int, *, complete: bool, rolled_back: bool = False
+    ) -> Watch:
         """Take an answer.
 
         Args:
@@ -193,11 +195,21 @@ class Watch:
             epoch: of the registry.
             born: the server's milliseconds at which the epoch began.
             complete: whether everything up to the registry's generation has been received.
+            rolled_back: the registry has an older generation than we have seen: a failover lost writes.
         """
-        blind, why = self._blind(clock, server, epoch, born)
+        blind, why = self._blind(clock, server, epoch, born, rolled_back=rolled_back)
         if blind <= self.blind_until:
             blind, why = self.blind_until, self.why
-        return Watch(self.ttl, epoch, clock, server, blind, why, away=False, complete=complete)
+        return replace(
+            self,
+            epoch=epoch,
+            heard=clock,
+            server=server,
+            blind_until=blind,
+            why=why,
+            away=False,
+            complete=complete,
+        )
 
     def missed(self) -> Watch:
         """Take that a pulse was not answered."""
@@ -215,12 +227,14 @@ class Watch:
             return self.why
         return "" if self.complete else "the registry is still being read"
 
-    def _blind(self, clock: float, server: int, epoch: str, born: int) -> tuple[float, str]:
+    def _blind(self, clock: float, server: int, epoch: str, born: int, *, rolled_back: bool) -> tuple[float, str]:
         wait = UNKNOWN_TTLS * self.ttl
         if self.heard is None:
             return clock + max(0.0, wait - max(0, server - born) / 1000), "the registry is new"
         if epoch != self.epoch:
             return clock + wait, "the registry was flushed or nobody could pulse"
+        if rolled_back:
+            return clock + wait, "the registry lost its latest writes"
         # Both clocks: the own one stands still while the machine is suspended, the server's jumps at a failover.
         if max(clock - self.heard, abs(server - self.server) / 1000) > self.ttl:
             return clock + wait, "our own pulses had a gap"
