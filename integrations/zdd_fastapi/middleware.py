@@ -50,7 +50,9 @@ class ZddMiddleware:
     def _outer(self, app: AsgiApp) -> AsgiApp:
         exchange = ExchangeHalf(app, self._zdd.participants, self._zdd.aio_store)
         sockets = WebSocketHalf(exchange, self._zdd.lifecycle, self._zdd.aio_store)
-        return OuterHalf(LifespanHalf(sockets, self._zdd), self._zdd.lifecycle)
+        half = LifespanHalf(sockets, self._zdd)
+        # In stock mode the server's own SIGTERM handling stays: no drain and no health paths, as without zdd.
+        return half if self._zdd.stock else OuterHalf(half, self._zdd.lifecycle)
 
     def _install(self, app: object) -> None:
         self._installed = True
