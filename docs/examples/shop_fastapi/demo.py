@@ -43,6 +43,7 @@ def plan(*, sdk: bool, users: int = 40, seconds: float = 4.0) -> Plan:
         scenario=str(SHOP / "scenario.py"),
         instances=3,
         users=users,
+        think=0.15,
         warm_up=seconds,
         settled=seconds,
         cool_down=seconds,

@@ -102,7 +102,7 @@ def _expect_login(user: User, found: str | None) -> None:
     if found != expected:
         user.reset()
     with user.invariant("login"):
-        assert found == expected, f"{expected} is logged in as {found}"
+        assert found == expected, f"{expected} is logged in as {found or 'nobody'}"
 
 
 async def _log_out(user: User) -> None:
