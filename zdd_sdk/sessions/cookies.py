@@ -64,13 +64,13 @@ class CookieJar:
             secure=profile.secure,
             same_site=settings.same_site,
         )
-        _put(exchange, line)
+        _put(exchange, profile.name, line)
 
     def remove(self, exchange: Exchange) -> None:
         """Have the answer delete the cookie; only after Redis has confirmed a logout."""
         profile, settings = self._profile(exchange), self._settings
         path, domain = settings.cookie_path, settings.cookie_domain
-        _put(exchange, delete_cookie(profile.name, path=path, domain=domain, secure=profile.secure))
+        _put(exchange, profile.name, delete_cookie(profile.name, path=path, domain=domain, secure=profile.secure))
 
     def _profile(self, exchange: Exchange) -> _Profile:
         insecure = self._settings.insecure
@@ -118,7 +118,10 @@ def is_cross_site(exchange: Exchange) -> bool:
     return origin is not None and _authority(origin) != (exchange.header("host") or "").lower()
 
 
-def _put(exchange: Exchange, line: str) -> None:
+def _put(exchange: Exchange, name: str, line: str) -> None:
+    earlier = [pair for pair in exchange.response_headers if pair[0] == "set-cookie" and pair[1].startswith(f"{name}=")]
+    for pair in earlier:
+        exchange.response_headers.remove(pair)
     exchange.response_headers += [("set-cookie", line), ("cache-control", "no-store")]
 
 

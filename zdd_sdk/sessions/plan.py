@@ -113,7 +113,7 @@ class Plan:
 
     def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
         turn, old = self._turn, self._before
-        if turn.barred or not (merged or self._renewal is Renewal.LOGIN):
+        if turn.barred or (self._renewal is Renewal.NONE and not merged):
             return []
         self._new = mint_id(self._tag(turn.user))
         create = Create(self._key(self._new), turn.user, _named(merged), vital=self._renewal is Renewal.LOGIN)
@@ -155,7 +155,8 @@ class Plan:
         if self._new is None:
             return
         if reply.status == "ok":
-            self._issue()
+            if self._renewal is Renewal.ROTATION:
+                self._issue()
             self._merge(read_stored(0, reply.fields))
         elif self._renewal is Renewal.ROTATION:
             self.waves.append([Delete(self._key(self._new))])

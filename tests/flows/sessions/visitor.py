@@ -10,6 +10,7 @@ from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Answer, Exchange, problem_of
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions import Session, Sessions
+from zdd_sdk.sessions.ids import parse_id
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Keys, Store
 from zdd_sdk.web.leave import leave
@@ -24,6 +25,13 @@ def make_sessions(*, release: str = "1", stock: bool = False, **options: Any) ->
     return Sessions(
         SessionSettings(**options), Keys("test", "test"), lambda: Secrets([ROOT]), release=release, stock=stock
     )
+
+
+def key_of(cookie: str) -> str:
+    """Name of the hash behind a cookie."""
+    identity = parse_id(cookie)
+    assert identity is not None
+    return identity.key(Keys("test", "test"))
 
 
 @dataclass
@@ -65,7 +73,9 @@ class Visitor:
         values = lambda name: sent if name == "cookie" else [plain[name]] if name in plain else []  # noqa: E731
         return Exchange(method, "/", plain.get("scheme", "https"), values, self.store)
 
-    async def visit(self, handler: Handler | None = None, *, status: int = 200, keep: bool = True, **request: Any) -> Reply:
+    async def visit(
+        self, handler: Handler | None = None, *, status: int = 200, keep: bool = True, **request: Any
+    ) -> Reply:
         """One request: load, handler, leave; the cookie of the answer is kept unless told otherwise."""
         exchange = self.exchange(**request)
         return await self.answer(exchange, handler, status=status, keep=keep)

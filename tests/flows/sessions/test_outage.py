@@ -1,0 +1,141 @@
+"""Redis away: what each policy answers, and that no cookie is ever touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.flows.sessions.visitor import Visitor, key_of, login, logout, make_sessions, reading, state, writing
+from zdd_sdk.errors import SessionReadOnly, SessionUnavailable
+from zdd_sdk.sessions import stale
+
+
+@pytest.fixture
+def loaded(tap, flow):
+    """A visitor with data under a policy, loaded once; Redis has gone away since."""
+
+    def make(policy):
+        visitor = Visitor(make_sessions(on_unavailable=policy), flow.store)
+        flow(visitor.visit(login("ada")))
+        flow(visitor.visit(writing(a=1, cart=[1])))
+        flow(visitor.visit(state))
+        tap.refuse()
+        return visitor
+
+    return make
+
+
+@pytest.mark.parametrize("policy", ["fail", "anonymous", "stale"])
+def test_routes_without_a_session_notice_nothing(flow, loaded, policy):
+    reply = flow(loaded(policy).visit(None))
+    assert (reply.status, reply.headers) == (200, [])
+
+
+@pytest.mark.parametrize("policy", ["fail", "anonymous", "stale"])
+def test_afterwards_everybody_is_still_logged_in(tap, flow, loaded, policy):
+    visitor = loaded(policy)
+    cookie = visitor.cookie
+    for handler in (state, writing(b=1), reading("a"), login("eve")):
+        assert flow(visitor.visit(handler)).cookie is None
+    tap.heal()
+    assert visitor.cookie == cookie
+    assert patiently(flow, visitor).result == ("ada", {"a": 1, "cart": [1]})
+
+
+def test_fail_answers_503_with_retry_after(flow, loaded):
+    visitor = loaded("fail")
+    reply = flow(visitor.visit(state))
+    assert isinstance(reply.error, SessionUnavailable)
+    assert (reply.status, reply.cookie, reply.error.retry_after > 0) == (503, None, True)
+    assert visitor.sessions.counters["unavailable"] == 1
+
+
+def test_anonymous_goes_on_without_and_drops_changes(flow, loaded):
+    visitor = loaded("anonymous")
+
+    async def handler(session):
+        session["b"] = 2
+        return session.available, session.read_only, session.user, dict(session)
+
+    reply = flow(visitor.visit(handler))
+    assert reply.result == (False, False, None, {"b": 2})
+    assert (reply.status, reply.cookie) == (200, None)
+
+
+def test_anonymous_lets_nobody_log_in_and_says_so(flow, loaded):
+    reply = flow(loaded("anonymous").visit(login("eve")))
+    assert isinstance(reply.error, SessionUnavailable)
+    assert (reply.status, reply.cookie) == (503, None)
+
+
+def test_anonymous_refuses_an_explicit_save(flow, loaded):
+    async def handler(session):
+        session["b"] = 2
+        await session.save()
+
+    assert isinstance(flow(loaded("anonymous").visit(handler)).error, SessionUnavailable)
+
+
+def test_stale_reads_what_was_last_seen_and_nothing_else(flow, loaded):
+    visitor = loaded("stale")
+
+    async def handler(session):
+        return session.available, session.read_only, session.user, dict(session)
+
+    assert flow(visitor.visit(handler)).result == (False, True, "ada", {"a": 1, "cart": [1]})
+    assert isinstance(flow(visitor.visit(writing(a=2))).error, SessionReadOnly)
+
+
+def test_stale_fails_without_a_copy_or_with_an_old_one(flow, loaded, monkeypatch):
+    visitor = loaded("stale")
+    stranger = Visitor(visitor.sessions, flow.store, "A" * 16 + "." + "b" * 43)
+    assert flow(stranger.visit(state)).status == 503
+    monkeypatch.setattr(stale, "MAX_AGE", -1.0)
+    assert flow(visitor.visit(state)).status == 503
+
+
+def test_stale_forgets_what_was_logged_out_here(tap, flow):
+    visitor = Visitor(make_sessions(on_unavailable="stale"), flow.store)
+    flow(visitor.visit(login("ada")))
+    cookie = visitor.cookie
+    flow(visitor.visit(state))
+    flow(visitor.visit(logout))
+    visitor.cookie = cookie
+    tap.refuse()
+    assert flow(visitor.visit(state)).status == 503
+
+
+def test_stale_sees_what_was_saved_here(tap, flow):
+    visitor = Visitor(make_sessions(on_unavailable="stale"), flow.store)
+    flow(visitor.visit(writing(a=1, b=1)))
+    flow(visitor.visit(writing(a=2)))
+    tap.refuse()
+    assert flow(visitor.visit(reading())).result == {"a": 2, "b": 1}
+
+
+def test_an_error_reply_counts_as_away(flow, visitor, wire):
+    flow(visitor.visit(writing(a=1)))
+    wire.ask("DEL", key_of(visitor.cookie))
+    wire.ask("SET", key_of(visitor.cookie), "not a hash")
+    reply = flow(visitor.visit(state))
+    assert (reply.status, reply.cookie) == (503, None)
+
+
+def test_a_new_visitor_needs_no_redis_to_read(tap, flow, visitor):
+    tap.refuse()
+    assert flow(visitor.visit(reading("a"))).result == {"a": None}
+
+
+def test_without_any_store(flow, sessions):
+    visitor = Visitor(sessions, None, "A" * 16 + "." + "b" * 43)
+    assert flow(visitor.visit(state)).status == 503
+    assert flow(visitor.visit(None)).status == 200
+
+
+def patiently(flow, visitor):
+    """Read again until the breaker has let a probe through."""
+    for _ in range(100):
+        reply = flow(visitor.visit(state))
+        if reply.status == 200 and reply.result[0] is not None:
+            return reply
+        flow(visitor.store.sleep(0.05))
+    return reply
