@@ -93,7 +93,11 @@ class ZeroDowntime:
 
     def aio_store(self) -> Store | None:
         """Return the store for the running event loop, or ``None`` where the service has none."""
-        return None if self.stock or self.settings.store.redis_url == "off" else self.stores.aio
+        return self.stores.aio if self._has_store else None
+
+    @cached_property
+    def _has_store(self) -> bool:
+        return not self.stock and self.settings.store.redis_url != "off"
 
     @cached_property
     def secrets(self) -> Secrets:
@@ -220,7 +224,7 @@ class ZeroDowntime:
 
     @property
     def _pulses(self) -> bool:
-        return not self.stock and self.settings.fleet.enabled and self.settings.store.redis_url != "off"
+        return self._has_store and self.settings.fleet.enabled
 
     def _refuse_misconfiguration(self) -> None:
         self.secrets.derive("start")

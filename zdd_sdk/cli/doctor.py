@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from zdd_sdk.app import ZeroDowntime
-from zdd_sdk.errors import StoreNotConfigured, StoreUnavailable, ZddError
+from zdd_sdk.errors import SettingsError, StoreNotConfigured, StoreUnavailable, ZddError
+from zdd_sdk.fleet.model import Timing
 from zdd_sdk.lifecycle.model import grace_finding
 from zdd_sdk.settings import Settings, production_marker
 from zdd_sdk.store import Call, finish
@@ -84,9 +85,10 @@ def examine_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator
         yield Finding("fail", "grace period", finding, "lower the drain's parts or raise the platform's grace period")
     else:
         yield Finding("ok", "grace period", f"the drain fits into {settings.lifecycle.grace_period:g} s")
-    if settings.fleet.ttl < 3 * settings.fleet.pulse:
-        text = f"fleet.ttl ({settings.fleet.ttl:g} s) is below three pulses ({settings.fleet.pulse:g} s each)"
-        yield Finding("fail", "fleet", f"{text}: one lost pulse would hide a live worker", "raise fleet.ttl")
+    try:
+        Timing.of(settings.fleet)
+    except SettingsError as error:
+        yield Finding("fail", "fleet", str(error), "raise fleet.ttl")
     production = production_marker(settings.environment, environ)
     if settings.sessions.insecure and production:
         text = f"sessions.insecure is on, and this is production ({production}): cookies travel in clear text"
