@@ -26,7 +26,9 @@ def commands(parser: argparse.ArgumentParser | None = None) -> Iterator[argparse
     """Yield the parser of each command and subcommand, in the order ``zdd --help`` lists them."""
     for action in (parser or cli._parser(""))._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
+            helps = {choice.dest: choice.help for choice in action._choices_actions}
+            for name, command in action.choices.items():
+                command.description = command.description or helps[name]
                 yield command
                 yield from commands(command)
 
@@ -40,11 +42,12 @@ def words(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 def _section(parser: argparse.ArgumentParser) -> str:
     rows = [_row(action) for action in words(parser)]
     head = ["| option | default | what it does |", "| --- | --- | --- |"]
-    return "\n".join([f"## {parser.prog}", "", parser.description or "", "", *(head + rows if rows else []), ""])
+    said = parser.description or ""
+    return "\n".join([f"## {parser.prog}", "", said[:1].upper() + said[1:], "", *([*head, *rows, ""] if rows else [])])
 
 
 def _row(action: argparse.Action) -> str:
-    cells = (f"`{_spelling(action)}`", _default(action), (action.help or "").replace("%%", "%"))
+    cells = (f"`{_spelling(action)}`", _default(action), (action.help or "") % {"default": action.default})
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
@@ -58,6 +61,6 @@ def _spelling(action: argparse.Action) -> str:
 
 
 def _default(action: argparse.Action) -> str:
-    if action.nargs == 0 or action.default in (None, argparse.SUPPRESS, [], ()):
+    if action.nargs == 0 or action.default in (None, argparse.SUPPRESS, [], (), "", False):
         return "required" if action.required and action.option_strings else ""
     return f"`{action.default}`"

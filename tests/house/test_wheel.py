@@ -35,7 +35,7 @@ def wheel(tmp_path_factory) -> Path:
 def python(code: str, *, path: str = "") -> subprocess.CompletedProcess[str]:
     """Run code in a new interpreter, with ``path`` before everything installed."""
     environ = {**os.environ, "PYTHONPATH": path}
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-P", "-c", code]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
