@@ -78,7 +78,7 @@ def _release(side: Side, version: str) -> ReleasePlan:
         side=side,
         label=version,
         command=f"{ZDD} {SERVE} --app-dir {SHOP.parent}",
-        env={**TIMES, "ZDD_RELEASE_VERSION": version},
+        env=TIMES,
     )
 
 

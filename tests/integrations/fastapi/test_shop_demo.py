@@ -81,5 +81,5 @@ def test_demo_takes_its_progress_away_after_an_error(rehearsed, tmp_path, monkey
 def test_demo_is_the_promised_rehearsal():
     plan = demo.plan(sdk=True)
     assert (plan.strategy, plan.rollback, plan.instances, plan.users) == ("rolling", True, 3, 40)
-    assert plan.old.env["ZDD_RELEASE_VERSION"] != plan.new.env["ZDD_RELEASE_VERSION"]
+    assert (plan.old.label, plan.new.label) == ("1", "2")
     assert demo.plan(sdk=False) == msgspec.structs.replace(plan, sdk=False)

@@ -31,7 +31,7 @@ def make_result(*, sdk: bool = True, faults: bool = False, rate: int = 120, seed
     chance = random.Random(seed)
     phases = tuple(Phase(name, *span) for name, span in zip(PHASES, pairwise(BOUNDS), strict=True))
     instances = tuple(_instances(4.6 if sdk else 0.4))
-    fault = (FaultRecord("redis-pause", 19.0, 21.0, "redis paused"),) if faults else ()
+    fault = (FaultRecord("redis-pause", 19.0, 21.0, "paused for 2 s"),) if faults else ()
     old, new = (ReleasePlan(side=side, label=label, command="serve") for side, label in _sides())
     samples = tuple(_samples(chance, instances, rate, sdk=sdk))
     return Result(

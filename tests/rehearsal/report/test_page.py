@@ -78,7 +78,7 @@ def test_embedded_data_is_the_rehearsal(page):
     assert data["labels"] == {"old": "1", "new": "2"}
     assert [phase["name"] for phase in data["phases"]] == ["warm-up", "deploy", "settled", "rollback", "cool-down"]
     assert len(data["instances"]) == 9
-    assert data["summary"]["faults"][0]["text"] == "redis paused"
+    assert data["summary"]["faults"][0]["text"] == "paused for 2 s"
 
 
 def test_text_of_the_application_cannot_leave_the_data():

@@ -26,6 +26,7 @@ const bytes = (value) => `${number(value / 2 ** 20)} MiB`;
 const percent = (value) => `${(100 * Math.min(Math.max(value, 0), end)) / end}%`;
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const title = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const faultName = (fault) => (fault.text ? `${fault.kind}: ${fault.text}` : fault.kind);
 const releaseName = (side) => `${side} release ${labels[side]}`;
 
 /* What the rehearsal found ------------------------------------------------------------------- */
@@ -118,7 +119,7 @@ function nameFaults(u) {
   ctx.font = `600 ${12 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.lineWidth = 4 * devicePixelRatio;
   summary.faults.forEach((fault, place) => {
-    const text = ` ⚡ ${fault.text || fault.kind} `, x = u.valToPos(fault.start, "x", true), y = bbox.top + (26 + 15 * (place % 3)) * devicePixelRatio;
+    const text = ` ⚡ ${faultName(fault)} `, x = u.valToPos(fault.start, "x", true), y = bbox.top + (26 + 15 * (place % 3)) * devicePixelRatio;
     ctx.textAlign = x > bbox.left + bbox.width * 0.75 ? "right" : "left";
     ctx.strokeStyle = color("card");
     ctx.strokeText(text, x, y);
@@ -185,16 +186,19 @@ function traffic() {
   const lines = SIDES.map((side) => ({ stroke: () => color(side), fill: () => `${color(side)}22`, width: 2, points: { show: false } }));
   const bars = { stroke: () => color("bad"), fill: () => color("bad"), width: 0, points: { show: false },
     paths: uPlot.paths.bars({ size: [1, 8, 4 * devicePixelRatio] }) };
-  const columns = [centers, ...SIDES.map((side) => present(rate(timeline.sides[side].requests))), blanks(rate(timeline.failed))];
+  const refused = { stroke: () => color("soft"), width: 1.5, dash: [5, 3], points: { show: false } };
+  const columns = [centers, ...SIDES.map((side) => present(rate(timeline.sides[side].requests))), present(rate(timeline.announced)),
+    blanks(rate(timeline.failed))];
   const rows = (idx) => [...SIDES.map((side) => make("div", {}, dot(side), `${releaseName(side)}: ${number(rate(timeline.sides[side].requests)[idx])} per s`)),
     make("div", {}, dot("bad"), `failed: ${number(timeline.failed[idx])}`),
     ...(timeline.broken[idx] ? [make("div", {}, dot("bad"), `broken promises: ${number(timeline.broken[idx])}`)] : []),
     ...(timeline.announced[idx] ? [make("div", {}, `503 with Retry-After: ${timeline.announced[idx]}`)] : [])];
-  const legend = keys(...releaseKeys(), key(swatch("bad"), "failed"), ...(data.violations_total ? [key("▼ ", "broken promise")] : []));
+  const legend = keys(...releaseKeys(), key(swatch("bad"), "failed"), ...(summary.announced ? [key(stroke(1.5, "5 3"), "503 with Retry-After")] : []),
+    ...(data.violations_total ? [key("▼ ", "broken promise")] : []));
   const section = card("Requests per second", legend, strip(), host);
   const scale = { range: (_, __, top) => [0, Math.max(top * 1.2, 1)] };
   const ticks = (_, values) => values.map((value) => number(value));
-  return [section, () => plot(host, 230, [...lines, bars], columns, { scale, ticks, rows, draw: markBroken, axis: { incrs: WHOLE } })];
+  return [section, () => plot(host, 230, [...lines, refused, bars], columns, { scale, ticks, rows, draw: markBroken, axis: { incrs: WHOLE } })];
 }
 
 const dot = (name) => make("i", { style: { background: `var(--${name})`, display: "inline-block", width: "9px", height: "9px",
@@ -255,7 +259,7 @@ function lives() {
   const rows = make("div", { class: "rows" },
     ...phases.filter((phase) => CHANGES.includes(phase.name)).map((phase) =>
       make("span", { class: "band", style: { left: percent(phase.start), width: percent((phase.end ?? end) - phase.start) } })),
-    ...summary.faults.map((fault) => make("span", { class: "mark", title: fault.text || fault.kind,
+    ...summary.faults.map((fault) => make("span", { class: "mark", title: faultName(fault),
       style: { left: percent(fault.start), width: percent(fault.end - fault.start) } })),
     ...instances.map(row));
   const step = [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600].find((width) => end / width <= (window.innerWidth <= 760 ? 6 : 14)) || 1200;
