@@ -13,7 +13,7 @@ import msgspec
 from zdd_sdk.errors import FleetTimeout, SettingsError, StoreUnavailable
 from zdd_sdk.fleet import FleetView, InstanceRow, ReleaseRow, WorkerRow
 from zdd_sdk.fleet.model import Timing
-from zdd_sdk.fleet.survey import Comparison, Survey, Wanted, compare_settings, look, matches, wait_for
+from zdd_sdk.fleet.survey import Comparison, Survey, Wanted, compare_settings, look, many, matches, wait_for
 from zdd_sdk.settings import Loaded, load_settings
 from zdd_sdk.settings.units import parse_duration
 from zdd_sdk.store import Keys, Store, finish
@@ -208,18 +208,14 @@ def _listing(loaded: Loaded, view: FleetView) -> str:
         lines.append(f"\n{release.label}  (id {release.id})")
         lines += [f"  {row.instance:<32} {row.role:<7} {row.state:<10} {_counted(row.states)}" for row in rows]
     if opaque := sum(row.opaque for row in view.workers):
-        lines.append(f"\n{_many(opaque, 'worker')} whose rows cannot be read, of a newer release")
+        lines.append(f"\n{many(opaque, 'worker')} whose rows cannot be read, of a newer release")
     return _printable("\n".join(lines))
 
 
 def _standing(view: FleetView) -> str:
     if view.known:
-        return f"{_many(len(view.workers), 'worker')} on {_many(len(view.instances()), 'instance')}"
-    return f"UNKNOWN who is alive: {view.why}. Seen: {_many(len(view.workers), 'worker')}"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+        return f"{many(len(view.workers), 'worker')} on {many(len(view.instances()), 'instance')}"
+    return f"UNKNOWN who is alive: {view.why}. Seen: {many(len(view.workers), 'worker')}"
 
 
 def _counted(states: dict[str, int]) -> str:
@@ -243,7 +239,7 @@ def _side_by_side(view: FleetView, comparison: Comparison) -> str:
     lines = [] if view.known else [_standing(view)]
     for number, column in enumerate(comparison.columns, 1):
         unreadable = "" if column.settings is not None else ", settings unreadable"
-        lines.append(f"[{number}] {column.release.label}: {_many(column.workers, 'worker')}{unreadable}")
+        lines.append(f"[{number}] {column.release.label}: {many(column.workers, 'worker')}{unreadable}")
     for option, values in comparison.differences.items():
         lines.append(f"\n{option}")
         lines += [f"  [{number}] {value}" for number, value in enumerate(values, 1)]

@@ -11,7 +11,18 @@ from zdd_sdk.fleet.calls import RegistryReply, look_call, settings_call
 from zdd_sdk.fleet.model import FleetView, ReleaseRow, Timing, WorkerRow
 from zdd_sdk.store import Keys, Store
 
-__all__ = ["Column", "Comparison", "Survey", "Wanted", "compare_settings", "look", "matches", "survey", "wait_for"]
+__all__ = [
+    "Column",
+    "Comparison",
+    "Survey",
+    "Wanted",
+    "compare_settings",
+    "look",
+    "many",
+    "matches",
+    "survey",
+    "wait_for",
+]
 
 _SHORT_COMMIT = 7
 _POLL = 0.5
@@ -76,13 +87,13 @@ class Wanted:
             return ""
         left = sum(matches(row.release, self.gone) for row in survey.view.workers)
         if left:
-            return f"{left} workers of {self.gone} are left"
+            return f"{many(left, 'worker')} of {self.gone} left"
         if self.allow_unknown:
             return ""
         if not survey.view.known:
             return f"it is unknown whether {self.gone} is gone: {survey.view.why}"
         opaque = sum(row.opaque for row in survey.view.workers)
-        return f"it is unknown whether {self.gone} is gone: {opaque} workers' rows cannot be read" if opaque else ""
+        return f"it is unknown whether {self.gone} is gone: {many(opaque, 'row')} cannot be read" if opaque else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,11 @@ class Comparison:
 
     columns: tuple[Column, ...]
     differences: Mapping[str, tuple[str, ...]]
+
+
+def many(count: int, noun: str) -> str:
+    """Write a count with its noun: ``1 worker``, ``2 workers``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def matches(release: ReleaseRow, text: str) -> bool:

@@ -68,18 +68,18 @@ class PulseThread:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        store = self._store()
         while not self._stopping:
-            self._turn(store)
+            self._turn()
         with contextlib.suppress(Exception):
-            finish(self._pulser.goodbye(store))
+            finish(self._pulser.goodbye(self._store()))
 
-    def _turn(self, store: Store) -> None:
+    def _turn(self) -> None:
         """Pulse once and wait; nothing that goes wrong may end the thread, or the fleet would think us dead."""
         self._wake.clear()
+        self._due = time.monotonic() + self._interval
         try:
-            finish(self._pulser.pulse(store))
-            self._sleep(self._pause())
+            finish(self._pulser.pulse(self._store()))
+            self._sleep(self._pause(), patient=self._on_demand and not (self._pulser.away or self._hurried))
         except SettingsError as error:
             logger.warning("no pulse: %s", error)
             self._pulser.give_up(str(error))
@@ -97,15 +97,15 @@ class PulseThread:
     def _pause(self) -> float:
         """Return the seconds until the next pulse."""
         if self._pulser.away:
+            self._hurried = False
             return _between(_PROBE / 2, _PROBE)
         self._hurried = self._pulser.wanted and not self._hurried
         return _SPACING if self._hurried else _between(self._interval * (1 - JITTER), self._interval)
 
-    def _sleep(self, seconds: float) -> None:
-        """Wait until the next pulse is due, somebody wakes us or the worker's state changes."""
+    def _sleep(self, seconds: float, *, patient: bool) -> None:
+        """Wait until the next pulse is due (unless ``patient``), somebody wakes us or the worker's state changes."""
         start = time.monotonic()
         self._due = start + seconds
-        patient = self._on_demand and seconds > _PROBE
         while not self._wake.is_set() and self._pulser.state == self._pulser.sent_state:
             remaining = _POLL if patient else self._due - time.monotonic()
             if remaining <= 0:

@@ -98,7 +98,7 @@ def test_who_was_only_late_comes_back_by_itself(flow, worker, settle, registry):
 @pytest.mark.parametrize(
     "names",
     [("meta", "alive", "rows", "changed"), ("meta",), ("alive",), ("rows",), ("changed",)],
-    ids=lambda names: "+".join(names),
+    ids="+".join,
 )
 def test_a_flush_whole_or_in_part_is_unknown_and_nobody_is_reported_gone(flow, worker, settle, registry, names):
     one, other = settle(worker("1.0"), worker("2.0"))
@@ -327,13 +327,16 @@ class Broken:
     name = "broken"
 
     def capabilities(self):
-        raise RuntimeError("capabilities")
+        msg = "capabilities"
+        raise RuntimeError(msg)
 
     def calls(self):
-        raise RuntimeError("calls")
+        msg = "calls"
+        raise RuntimeError(msg)
 
     def applied(self, results):
-        raise RuntimeError("applied")
+        msg = "applied"
+        raise RuntimeError(msg)
 
 
 def test_parts_ride_on_the_same_trip_and_fail_alone(flow, tap, worker, caplog, engine):

@@ -92,7 +92,7 @@ def test_ready_counts_instances_of_the_role():
 
 def test_gone_needs_knowledge():
     assert Wanted(gone="1.0").missing(looked(worker("a"))) == ()
-    assert Wanted(gone="1.0").missing(looked(worker("a"), worker("b", OLD))) == ("1 workers of 1.0 are left",)
+    assert Wanted(gone="1.0").missing(looked(worker("a"), worker("b", OLD))) == ("1 worker of 1.0 left",)
     for options in ({"age": 1}, {"silent": 6}, {"epoch": ""}):
         assert "unknown whether 1.0 is gone" in Wanted(gone="1.0").missing(looked(worker("a"), **options))[0]
         assert Wanted(gone="1.0", allow_unknown=True).missing(looked(worker("a"), **options)) == ()
@@ -100,7 +100,7 @@ def test_gone_needs_knowledge():
 
 def test_a_row_nobody_can_read_may_be_the_one_that_must_be_gone():
     seen = looked(worker("a"), read_row("x", b"garbage"))
-    assert Wanted(gone="1.0").missing(seen) == ("it is unknown whether 1.0 is gone: 1 workers' rows cannot be read",)
+    assert Wanted(gone="1.0").missing(seen) == ("it is unknown whether 1.0 is gone: 1 row cannot be read",)
 
 
 def test_a_worker_that_is_seen_is_left_whatever_is_allowed():
