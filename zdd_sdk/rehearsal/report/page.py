@@ -71,4 +71,5 @@ def _without_log(record: Any) -> Any:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files("zdd_sdk.rehearsal.report").joinpath("assets").joinpath(*name.split("/")).read_text(encoding="utf-8")
+    assets = resources.files("zdd_sdk.rehearsal.report").joinpath("assets")
+    return assets.joinpath(*name.split("/")).read_text(encoding="utf-8")
