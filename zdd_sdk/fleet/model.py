@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from zdd_sdk.errors import RecordError, SettingsError
+from zdd_sdk.errors import FleetUnknown, RecordError, SettingsError
 from zdd_sdk.release import Release
 from zdd_sdk.settings import FleetSettings
 from zdd_sdk.store import Call
@@ -295,6 +295,17 @@ class FleetView:
     def unknown(self, why: str) -> FleetView:
         """Return this view with nothing claimed."""
         return replace(self, known=False, why=why)
+
+    def require(self) -> FleetView:
+        """Return this view if it is known who is alive.
+
+        Raises:
+            FleetUnknown: it is not; says why.
+        """
+        if not self.known:
+            message = f"it is unknown who is alive: {self.why}"
+            raise FleetUnknown(message)
+        return self
 
     def instances(self) -> tuple[InstanceRow, ...]:
         """Return the workers grouped by instance and release; unreadable ones are one instance each."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zdd_sdk.errors import SettingsError
+from zdd_sdk.errors import FleetUnknown, SettingsError
 from zdd_sdk.fleet import FleetView, ReleaseRow, WorkerRow
 from zdd_sdk.fleet.calls import settings_record
 from zdd_sdk.fleet.model import Timing, group_instances, read_row, resolve_role, write_row
@@ -116,6 +116,12 @@ def test_what_everybody_reads_is_unknown_where_anything_is():
     assert known().common("m") is None
     assert known(ROW).unknown("flushed").common("m") is None
     assert [each.label for each in known(ROW, opaque).releases()] == ["1.4.2+0123456"]
+
+
+def test_a_use_that_cannot_bear_the_unknown_asks_for_knowledge():
+    assert known(ROW).require().workers == (ROW,)
+    with pytest.raises(FleetUnknown, match="unknown who is alive: flushed"):
+        known(ROW).unknown("flushed").require()
 
 
 @pytest.mark.parametrize("changes", [{"pulse": 3.0}, {"ttl": 7.9}, {"pulse": 0.0}])
