@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from zdd_sdk.store.engine import Engine
+    from zdd_sdk.store.engine import Engine, EngineKind
     from zdd_sdk.testing.client import Browsers
     from zdd_sdk.testing.clock import Clock
 
 __all__ = ["pytest_addoption", "zdd_client", "zdd_clock", "zdd_engine"]
 
-SECRET = "only a secret for tests: 0123456789abcdef"
+SECRET = "only a secret for tests: 0123456789abcdef"  # noqa: S105 - it protects nothing
 """``ZDD_SECRET`` while `zdd_engine` is in use and none is set."""
 
 
@@ -37,7 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _zdd_session_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     from zdd_sdk.store.engine import start_engine
 
-    with start_engine(request.config.getoption("zdd_engine")) as engine:
+    kind: EngineKind = request.config.getoption("zdd_engine") or "auto"
+    with start_engine(kind) as engine:
         yield engine
 
 
@@ -67,7 +68,7 @@ def zdd_clock(zdd_engine: Engine) -> Clock:
 
 @pytest.fixture
 def zdd_client(zdd_engine: Engine) -> Iterator[Browsers]:  # noqa: ARG001 - the application's engine must be there
-    """Open clients that keep our cookie: ``browser = zdd_client(app)``; each call is one more browser."""
+    """Open test clients that keep our cookie: call it with an application, once per browser."""
     from zdd_sdk.testing.client import Browsers
 
     with Browsers() as browsers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -174,6 +175,17 @@ def test_the_public_names_are_there_and_come_late() -> None:
         "try: t.absent\n"
         "except AttributeError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", source], check=False, capture_output=True, text=True, cwd=ROOT, timeout=30
+    )
 
     assert (done.stdout, done.returncode) == ("module 'zdd_sdk.testing' has no attribute 'absent'\n", 0), done.stderr
+
+
+def test_the_tests_shown_in_the_documentation_pass(suite: pytest.Pytester) -> None:
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    shown = sum(block.count("def test_") for block in blocks)
+
+    assert shown >= 4
+    run(suite, "\n".join(blocks)).assert_outcomes(passed=shown)
