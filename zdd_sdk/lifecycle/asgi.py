@@ -11,6 +11,7 @@ from typing import Any
 from zdd_sdk.http import Answer
 from zdd_sdk.lifecycle.checks import LoopRunner
 from zdd_sdk.lifecycle.core import Lifecycle, active
+from zdd_sdk.lifecycle.servers.signals import chain_sigterm
 
 __all__ = ["OuterHalf", "loop_runner", "run_alone", "stop"]
 
@@ -89,6 +90,7 @@ class OuterHalf:
     def _started(self) -> None:
         self.start()
         if self.lifecycle.adapter is None:
+            chain_sigterm(self.lifecycle)
             self.lifecycle.mark_ready()
 
     def _start_late(self) -> None:
@@ -136,14 +138,14 @@ def _coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
     return wait()
 
 
-async def stop(lifecycle: Lifecycle) -> None:
-    """Run ``lifecycle.stop()`` without blocking the loop, so that ``async`` hooks can run on it."""
+async def stop(lifecycle: Lifecycle, seconds: float | None = None) -> None:
+    """Run ``lifecycle.stop(seconds)`` without blocking the loop, so that ``async`` hooks can run on it."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
     def run() -> None:
         try:
-            lifecycle.stop()
+            lifecycle.stop(seconds)
         finally:
             loop.call_soon_threadsafe(done.set)
 

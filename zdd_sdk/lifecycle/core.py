@@ -269,8 +269,8 @@ class Lifecycle:
             self._begin_again()
             self._thread = threading.Thread(target=self._watch, args=(self._quit,), name="zdd-lifecycle", daemon=True)
             self._thread.start()
-        if finding := grace_finding(self.settings):
-            _log.error(finding)
+            if finding := grace_finding(self.settings):
+                _log.error(finding)
 
     def _begin_again(self) -> None:
         if self.state is State.STOPPING:
@@ -301,17 +301,21 @@ class Lifecycle:
             self.checks.tick(time.monotonic())
             quit_event.wait(TICK)
 
-    def stop(self) -> None:
-        """Run the stop hooks, last added first, for at most ``hooks_timeout`` in all; end the background thread.
+    def stop(self, seconds: float | None = None) -> None:
+        """Run the stop hooks, last added first, and end the background thread; a second call returns at once.
 
-        Blocks; inside an event loop use `zdd_sdk.lifecycle.asgi.stop`. A second call returns at once.
+        Blocks; inside an event loop use `zdd_sdk.lifecycle.asgi.stop`.
+
+        Args:
+            seconds: for all hooks together; default ``hooks_timeout``.
         """
         with self._lock:
             if self._stopped:
                 return
             self._stopped = True
         self.mark_stopping()
-        self._hooks.run_stop(self.settings.hooks_timeout, self.checks.run_on_loop)
+        seconds = self.settings.hooks_timeout if seconds is None else seconds
+        self._hooks.run_stop(seconds, self.checks.run_on_loop)
         self._quit.set()
         self._thread = None
         if self._joined:

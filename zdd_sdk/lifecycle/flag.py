@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,8 @@ __all__ = ["InstanceDirectory", "find_instances", "instance_root", "search_roots
 
 _FLAG = "drain"
 _WORKER = "worker-"
-_TRIES = 3
+_NEW = ".new-"
+_TRIES = 10
 """A sweep may remove the directory between our mkdir and our first file in it."""
 
 
@@ -67,10 +69,10 @@ class InstanceDirectory:
             OSError: it cannot be created.
         """
         for attempt in range(1, _TRIES + 1):
-            _make_private(self.path)
-            if not self.workers():
-                self.clear()
             try:
+                _make_private(self.path)
+                if not self.workers():
+                    self.clear()
                 _write(self.path / f"{_WORKER}{os.getpid()}", _started(os.getpid()))
             except FileNotFoundError:
                 if attempt == _TRIES:
@@ -115,6 +117,8 @@ class InstanceDirectory:
         with contextlib.suppress(OSError):
             if not self.workers():
                 self.clear()
+                for unfinished in self.path.glob(f"{_NEW}*"):
+                    unfinished.unlink()
                 self.path.rmdir()
         return not self.path.exists()
 
@@ -127,7 +131,8 @@ class InstanceDirectory:
     def _alive(self, pid: int) -> bool:
         record = self.path / f"{_WORKER}{pid}"
         with contextlib.suppress(OSError):
-            if _started(pid) == record.read_text(encoding="utf-8").strip():
+            started = _started(pid)
+            if started and started == record.read_text(encoding="utf-8").strip():
                 return True
             record.unlink()
         return False
@@ -147,18 +152,24 @@ def find_instances(roots: list[Path]) -> Iterator[InstanceDirectory]:
 
 
 def _started(pid: int) -> str:
-    """Return what tells this process from a later one with the same id: its start time; raises if it is dead."""
+    """Return what tells this process from a later one with the same id: its start time; empty if it is dead."""
     try:
-        # Field 22, counted after the command's closing parenthesis, since the command may hold spaces.
+        # Counted after the command's closing parenthesis, since the command may hold spaces: state is 0, start time 19.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            raise
+    except OSError:
+        return "" if Path("/proc/self/stat").exists() or not _answers(pid) else "unknown"
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _answers(pid: int) -> bool:
+    """Whether a process of this id exists, where there is no ``/proc``."""
+    try:
         os.kill(pid, 0)
-        return "unknown"
-    if fields[0] == "Z":
-        raise ProcessLookupError(pid)
-    return fields[19]
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _make_private(path: Path) -> None:
@@ -186,6 +197,9 @@ def _check_private(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    """Write a file whole or not at all: a sweep that reads half a record would take its worker for dead."""
+    new = path.with_name(f"{_NEW}{os.getpid()}-{threading.get_ident()}")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text + "\n")
+    new.replace(path)

@@ -97,9 +97,9 @@ def serving(
     reader.start()
     try:
         assert server.up.wait(20), server.text()
-        if workers > 1 or {"--uds", "--fd"} & set(arguments):
-            server.wait_for("Application startup complete", workers)
-            time.sleep(0.1)
+        server.wait_for("Application startup complete", workers)
+        # A signal between the log line and the first tick finds the server still starting, and ends it at once.
+        time.sleep(0.15)
         yield server
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -186,3 +186,53 @@ def ask(port: int, path: str = "/", method: str = "GET", *headers: str) -> Reply
     """Ask on a connection of its own."""
     with Client(port) as client:
         return client.ask(path, method, *headers)
+
+
+class Traffic:
+    """20 clients posting in a closed loop over kept-alive raw sockets, as a kube-proxy's clients do.
+
+    They close a connection only when told to (``Connection: close``), and open a new one to ``old`` until
+    `move`, then to ``new``. Whatever goes wrong is a failure: nothing is tried again.
+    """
+
+    def __init__(self, old: int, new: int, clients: int = 20) -> None:
+        self._port = old
+        self._new = new
+        self._ending = threading.Event()
+        self.requests = 0
+        self.failures: list[str] = []
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(15)
+
+    def move(self) -> None:
+        """From now on open connections to the new server."""
+        self._port = self._new
+
+    def _run(self) -> None:
+        client: Client | None = None
+        while not self._ending.is_set():
+            try:
+                client = client or Client(self._port)
+                reply = client.ask("/", "POST")
+                self.requests += 1
+                if reply.status != 200:
+                    self.failures.append(f"status {reply.status}")
+            except OSError as error:
+                self.failures.append(repr(error))
+                reply = None
+            if reply is None or reply.closes:
+                if client is not None:
+                    client.close()
+                client = None
+            time.sleep(0.005)
+        if client is not None:
+            client.close()

@@ -71,6 +71,7 @@ class ZddServer(uvicorn.Server):
         self._sockets: list[socket.socket] | None = None
         self._socket_file = SocketFile(None)
         self._told = b""
+        self._end_by: float | None = None
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -178,13 +179,19 @@ class ZddServer(uvicorn.Server):
             self.config.timeout_graceful_shutdown = self.lifecycle.settings.drain_timeout  # type: ignore[assignment]
         self._bound_lifespan()
         await super().shutdown(sockets=sockets)
-        await stop(self.lifecycle)
+        await stop(self.lifecycle, self._left())
+
+    def _left(self) -> float | None:
+        """Seconds left of ``hooks_timeout``; ``None`` if the application's shutdown was skipped."""
+        return None if self._end_by is None else max(0.0, self._end_by - time.monotonic())
 
     def _bound_lifespan(self) -> None:
+        """Let the application's shutdown and our stop hooks share one ``hooks_timeout``."""
         end = self.lifespan.shutdown
         seconds = self.lifecycle.settings.hooks_timeout
 
         async def bounded() -> None:
+            self._end_by = time.monotonic() + seconds
             try:
                 await asyncio.wait_for(end(), seconds)
             except TimeoutError:
