@@ -99,7 +99,7 @@ def _resolve(sources: list[tuple[str, dict[str, Any]]]) -> Loaded:
 def _checked(leaf: Leaf, value: Any, origin: str) -> Any:
     try:
         return msgspec.convert(leaf.parse(value), leaf.type, strict=origin == "argument" and not isinstance(value, str))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
         shown = "its value" if leaf.option.secret else repr(value)
         detail = "" if leaf.option.secret else f": {error}"
         message = f"{leaf.path} (from {origin}) cannot be {shown}{detail}"

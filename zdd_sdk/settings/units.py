@@ -41,7 +41,7 @@ def format_duration(seconds: float) -> str:
     for unit, factor in reversed(_DURATIONS.items()):
         if seconds >= factor and (seconds / factor).is_integer():
             return f"{seconds / factor:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def format_size(size: int) -> str:
