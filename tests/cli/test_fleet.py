@@ -11,7 +11,7 @@ import pytest
 from zdd_sdk.cli import main
 from zdd_sdk.fleet import ReleaseRow, WorkerRow
 from zdd_sdk.fleet.core import Pulser
-from zdd_sdk.fleet.model import Timing
+from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.settings import StoreSettings
 from zdd_sdk.store import Keys, finish
 from zdd_sdk.store.connect import Stores

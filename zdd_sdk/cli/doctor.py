@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from zdd_sdk.app import ZeroDowntime
 from zdd_sdk.errors import SettingsError, StoreNotConfigured, StoreUnavailable, ZddError
-from zdd_sdk.fleet.model import Timing
+from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.lifecycle.model import grace_finding
 from zdd_sdk.settings import Settings, production_marker
 from zdd_sdk.store import Call, finish

@@ -12,8 +12,8 @@ import msgspec
 
 from zdd_sdk.errors import FleetTimeout, SettingsError, StoreUnavailable
 from zdd_sdk.fleet import FleetView, InstanceRow, ReleaseRow, WorkerRow
-from zdd_sdk.fleet.model import Timing
 from zdd_sdk.fleet.survey import Comparison, Survey, Wanted, compare_settings, look, many, matches, wait_for
+from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.settings import Loaded, load_settings
 from zdd_sdk.settings.units import parse_duration
 from zdd_sdk.store import Keys, Store, finish

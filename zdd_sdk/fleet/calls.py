@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zdd_sdk.errors import RecordError, StoreReplyError
-from zdd_sdk.fleet.model import Timing, WorkerRow, new_id, read_row
+from zdd_sdk.fleet.model import WorkerRow, new_id, read_row
+from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.store import Call, Keys, load_script
 from zdd_sdk.store.record import decode, encode
 

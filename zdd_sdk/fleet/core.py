@@ -12,7 +12,8 @@ import msgspec
 
 from zdd_sdk.errors import StoreReplyError, StoreUnavailable
 from zdd_sdk.fleet.calls import PulseReply, goodbye_call, pulse_call, settings_record
-from zdd_sdk.fleet.model import FleetView, PulsePart, Timing, Watch, WorkerRow, new_id, write_row
+from zdd_sdk.fleet.model import FleetView, PulsePart, WorkerRow, new_id, write_row
+from zdd_sdk.fleet.watch import Timing, Watch
 from zdd_sdk.store import Call, Keys, Store
 
 __all__ = ["Pulser", "Roster"]

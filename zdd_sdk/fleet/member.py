@@ -9,8 +9,9 @@ import weakref
 from collections.abc import Callable, Mapping
 
 from zdd_sdk.fleet.core import Pulser
-from zdd_sdk.fleet.model import FleetView, PulsePart, ReleaseRow, Timing, WorkerRow, new_id, resolve_role
+from zdd_sdk.fleet.model import FleetView, PulsePart, ReleaseRow, WorkerRow, new_id, resolve_role
 from zdd_sdk.fleet.thread import PulseThread
+from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.release import Release
 from zdd_sdk.settings import FleetSettings
 from zdd_sdk.store import Keys, Store

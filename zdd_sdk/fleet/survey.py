@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from zdd_sdk.errors import FleetTimeout, StoreUnavailable
 from zdd_sdk.fleet.calls import RegistryReply, look_call, settings_call
-from zdd_sdk.fleet.model import FleetView, ReleaseRow, Timing, WorkerRow
+from zdd_sdk.fleet.model import FleetView, ReleaseRow, WorkerRow
+from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.store import Keys, Store
 
 __all__ = [

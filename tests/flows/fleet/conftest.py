@@ -10,7 +10,7 @@ import pytest
 
 from zdd_sdk.fleet import ReleaseRow, WorkerRow
 from zdd_sdk.fleet.core import Pulser
-from zdd_sdk.fleet.model import Timing
+from zdd_sdk.fleet.watch import Timing
 
 TIMING = Timing(pulse=2.0, ttl=10.0)
 AGED = 60_000

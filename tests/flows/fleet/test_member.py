@@ -175,6 +175,20 @@ def test_while_redis_refuses_the_thread_probes_and_comes_back_soon(member, url, 
     until(lambda: "cannot be asked" not in one.view.why, 2.0)
 
 
+def test_a_redis_that_is_full_makes_it_unknown_until_it_has_room(member, real_engine):
+    one = member()
+    one.start()
+    until(lambda: one.view.known)
+    real_engine.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    real_engine.ask("CONFIG", "SET", "maxmemory", "1")
+    try:
+        until(lambda: "OOM" in one.view.why)
+        assert labels(one) == ["1.0"]
+    finally:
+        real_engine.ask("CONFIG", "SET", "maxmemory", "0")
+    until(lambda: one.view.known)
+
+
 def test_a_state_change_does_not_wait_for_the_interval(member):
     state = ["ready"]
     one = member("1.0", state=lambda: state[0], pulse=5.0, ttl=20.0)

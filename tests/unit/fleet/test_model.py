@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from zdd_sdk.errors import FleetUnknown, SettingsError
 from zdd_sdk.fleet import FleetView, ReleaseRow, WorkerRow
 from zdd_sdk.fleet.calls import settings_record
-from zdd_sdk.fleet.model import Timing, group_instances, read_row, resolve_role, write_row
+from zdd_sdk.fleet.model import group_instances, read_row, resolve_role, write_row
+from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.settings import FleetSettings
 from zdd_sdk.store.record import decode, frame
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from zdd_sdk.fleet import ReleaseRow, WorkerRow
 from zdd_sdk.fleet.calls import RegistryReply
-from zdd_sdk.fleet.model import Timing, read_row
+from zdd_sdk.fleet.model import read_row
 from zdd_sdk.fleet.survey import Wanted, matches, survey
+from zdd_sdk.fleet.watch import Timing
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OLD = ReleaseRow("aaaaaaaaaaaa", "1.0+fffffff", "1.0", "f" * 40)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zdd_sdk.fleet.model import UNKNOWN_TTLS, FleetView, Watch
+from zdd_sdk.fleet import FleetView
+from zdd_sdk.fleet.watch import UNKNOWN_TTLS, Watch
 
 TTL = 10.0
 WAIT = UNKNOWN_TTLS * TTL
