@@ -67,11 +67,13 @@ def shared_engine(service: str, environment: str) -> str:
     """
     place = _place(service, environment)
     with _guard, _exclusive(_file(place, "lock")):
-        if place not in _joined:
+        if is_new := place not in _joined:
             _joined[place] = _open(_file(place, "clients"))
             fcntl.flock(_joined[place], fcntl.LOCK_SH)
         if not _is_supervised(place):
             _start_supervisor(place)
+        elif is_new:
+            _log.info("using the embedded engine of this service's other processes: %s", _read_facts(place)["url"])
         return str(_read_facts(place)["url"])
 
 

@@ -88,9 +88,13 @@ class AsyncioFlow:
         """Run flows as tasks of one loop."""
 
         async def together() -> list[Any]:
-            return list(await asyncio.gather(*coros))
+            return list(await asyncio.gather(*coros, return_exceptions=True))
 
-        return self._runner.run(together())
+        # All come to their end before one's error is raised, as threads do: none is left half-way on the loop.
+        results = self._runner.run(together())
+        for error in (result for result in results if isinstance(result, BaseException)):
+            raise error
+        return results
 
     def close(self) -> None:
         """Close the store's connections on their loop, then the loop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -38,7 +39,7 @@ app = build()
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'integrations'}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'integrations'}", prepend=os.pathsep)
     monkeypatch.setenv("TMPDIR", str(pytester.path))
     pytester.makeini("[pytest]\nfilterwarnings =\n    error\n    ignore:.*httpx.*\n")
     pytester.makepyfile(shop=APP)
