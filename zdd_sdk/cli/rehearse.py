@@ -41,8 +41,6 @@ def run(options: argparse.Namespace) -> int:
     from zdd_sdk.rehearsal.report.live import make_progress
     from zdd_sdk.rehearsal.report.table import summary_table
 
-    from rich.console import Console
-
     here, out = Path.cwd(), Path(options.out)
     with contextlib.ExitStack() as stack:
         places = {
@@ -56,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(encode_summary(summary).decode())
     else:
+        from rich.console import Console
+
         Console().print(summary_table(summary))
         print(f"report: {page}")
     return 0 if summary.ok else 1

@@ -118,7 +118,7 @@ class Line:
         state, wire = self._both()
         status, headers, chunks = 0, [], []
         while True:
-            event = state.next_event()
+            event: Any = state.next_event()
             if event is h11.NEED_DATA:
                 state.receive_data(await asyncio.get_running_loop().sock_recv(wire, _READ))
             elif isinstance(event, h11.Response):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -90,12 +91,9 @@ class Instances:
             RehearsalError: it exited, or was not ready in time; with its last output.
         """
         instance = self._spawn(side, free_port(self._taken) if port is None else port)
-        async with asyncio.timeout(self._plan.ready_timeout) as limit:
-            try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._plan.ready_timeout):
                 await self._until_ready(instance)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
         if instance.record.ready is None:
             raise RehearsalError(self._why(instance))
         return instance

@@ -40,7 +40,7 @@ class InvariantBroken(AssertionError):
 
     def __init__(self, kind: ViolationKind, text: str) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.kind: ViolationKind = kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,8 +195,10 @@ def test_a_weight_is_only_a_mark() -> None:
 
 
 def test_whatever_fails_inside_an_invariant_breaks_it_except_a_failed_request() -> None:
+    failed = RequestFailed("GET", "reset", None)
+
     async def send(user, request):
-        raise RequestFailed("GET", "reset", None)
+        raise failed
 
     user = User(3, 1, send)
     for wrong in (lambda: {}["user"], lambda: json.loads("x"), lambda: exec("assert 1 == 2, 'no'")):

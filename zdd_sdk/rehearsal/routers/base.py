@@ -50,6 +50,7 @@ class Router(Protocol):
 
     def origin(self, raw: RawResponse, backend: Backend) -> Backend:
         """Which backend answered."""
+        ...
 
     def stop(self) -> None:
         """End everything that was started."""
