@@ -208,12 +208,11 @@ def refusal(address: Address, error: StoreReplyError) -> StoreUnavailable:
         message = f"Redis at {address} is not ready yet: {error.prefix}"
         return StoreUnavailable(message, reason="loading")
     if error.prefix in {"WRONGPASS", "NOAUTH", "NOPERM"} or "AUTH" in text or "password" in text:
-        return StoreRefused(
-            f"Redis at {address} refused the login: check the URL's user and password", reason="rejected"
-        )
-    if "DB index" in text:
-        return StoreRefused(f"Redis at {address} has no such database: check the number in the URL", reason="rejected")
-    return StoreRefused(f"Redis at {address} refused the connection: {text}", reason="rejected")
+        text = "wrong user or password in store.redis_url"
+    elif "DB index" in text:
+        text = "no such database; see the number at the end of store.redis_url"
+    message = f"Redis at {address} refused us: {text}"
+    return StoreRefused(message, reason="rejected")
 
 
 def unconnected(address: Address, error: BaseException) -> StoreUnavailable:
