@@ -10,7 +10,7 @@ from typing import Any
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer by path: ``/slow`` takes 2 s, ``/stall`` blocks the loop 0.3 s, ``/boom`` raises."""
+    """Answer by path: ``/slow`` takes 2 s, ``/stall`` blocks the loop 0.3 s, ``/grind`` keeps it busy after, ``/boom`` raises."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["type"] == "websocket":
@@ -39,14 +39,23 @@ async def _echo(receive: Any, send: Any) -> None:
             await send({"type": "websocket.send", "text": message["text"]})
 
 
+def _grind(pieces: int) -> None:
+    """Compute for 0.3 s in every turn of the loop, as a job does that was cut into pieces."""
+    block(0.3)
+    if pieces > 1:
+        asyncio.get_running_loop().call_soon(_grind, pieces - 1)
+
+
 async def _answer(scope: Any, receive: Any, send: Any) -> None:
     path = scope["path"]
+    if path == "/stall":
+        block(0.3)  # noqa: ASYNC251
+    elif path == "/grind":
+        _grind(6)
     while (await receive()).get("more_body"):
         pass
     if path == "/slow":
         await asyncio.sleep(2)
-    elif path == "/stall":
-        block(0.3)  # noqa: ASYNC251
     elif path == "/boom":
         message = "boom"
         raise RuntimeError(message)

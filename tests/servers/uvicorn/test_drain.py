@@ -6,7 +6,6 @@ import os
 import pty
 import signal
 import socket
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,31 +18,16 @@ QUEUED = 20
 PROTOCOLS = [("httptools", "asyncio"), ("h11", "asyncio"), ("httptools", "uvloop"), ("h11", "uvloop")]
 
 
-def _stall(server: Server, ending: threading.Event) -> None:
-    """Keep the event loop blocked for 0.3 s at a time, as a handler that computes does."""
-    while not ending.is_set():
-        try:
-            ask(server.port, "/stall")
-        except OSError:
-            return
-
-
 def _answered(server: Server, workers: int) -> int:
     """SIGTERM while 20 connections wait in the accept queue with their requests sent; count the answers."""
-    ending = threading.Event()
-    stallers = [threading.Thread(target=_stall, args=(server, ending)) for _ in range(3 * workers)]
-    for thread in stallers:
-        thread.start()
-    time.sleep(0.5)
+    for _ in range(3 * workers if workers > 1 else 1):
+        ask(server.port, "/grind")
+    time.sleep(0.4)
     clients = [Client(server.port) for _ in range(QUEUED)]
     for client in clients:
         client.send()
     server.signal()
-    answered = sum(_is_answered(client) for client in clients)
-    ending.set()
-    for thread in stallers:
-        thread.join()
-    return answered
+    return sum(_is_answered(client) for client in clients)
 
 
 def _is_answered(client: Client) -> bool:

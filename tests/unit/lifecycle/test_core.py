@@ -70,8 +70,12 @@ def test_health_says_state_release_and_checks(tmp_path: Path) -> None:
     answer = lifecycle.health("/readyz")
     assert answer is not None
     assert json.loads(answer.body) == {
-        "status": "fail", "state": "starting", "instance": "web-1", "release": {"id": "abc"}, "checks": {"db": "unknown"},
-    }  # fmt: skip
+        "status": "fail",
+        "state": "starting",
+        "instance": "web-1",
+        "release": {"id": "abc"},
+        "checks": {"db": "unknown"},
+    }
     assert dict(answer.headers)["cache-control"] == "no-store"
     assert dict(answer.headers)["content-length"] == str(len(answer.body))
     assert lifecycle.health("/other") is None

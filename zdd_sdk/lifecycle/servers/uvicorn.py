@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import inspect
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -35,12 +37,23 @@ __all__ = ["ZddServer", "ZddSupervisor", "main", "run"]
 STARTUP_FAILURE = 3
 """uvicorn's exit status when the application cannot start."""
 
+NOW_LINGER = 0.05
+"""Seconds for the requests of connections taken from the queue to be read, where there is no linger."""
+
 ALONE = b"alone"
 INSTANCE = b"instance"
 """What a parent tells a worker beside its SIGTERM: this worker is replaced, or the whole instance leaves."""
 
+_WORKERS_HAVE_TARGET = "target" in inspect.signature(multiprocess.Multiprocess).parameters
 # uvicorn's own: it is the one its users have configured and read.
 _log = logging.getLogger("uvicorn.error")
+
+
+async def _let_requests_in() -> bool:
+    """Let the loop read what has arrived, as uvicorn closes idle connections whatever lies in their buffers."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return True
 
 
 def _own_lifecycle() -> Lifecycle:
@@ -145,7 +158,7 @@ class ZddServer(uvicorn.Server):
         )
         if phase is Phase.LINGER and self._closed_at is None:
             await self._close_listeners()
-        return phase is Phase.DONE
+        return phase is Phase.DONE and await _let_requests_in()
 
     async def _close_listeners(self) -> None:
         self._socket_file.remove()
@@ -174,6 +187,7 @@ class ZddServer(uvicorn.Server):
         """End what is in flight within ``drain_timeout``, then the application and the hooks within theirs."""
         if self._closed_at is None:
             await self._close_listeners()
+            await asyncio.sleep(NOW_LINGER)
         self.lifecycle.mark_stopping()
         if self.config.timeout_graceful_shutdown is None:
             self.config.timeout_graceful_shutdown = self.lifecycle.settings.drain_timeout  # type: ignore[assignment]
@@ -203,19 +217,26 @@ class ZddServer(uvicorn.Server):
 class _Process(multiprocess.Process):
     """A worker process that runs our server, and hears on uvicorn's health pipe why it shall end."""
 
+    _made: ZddServer | None = None
+
     @property
-    def server(self) -> uvicorn.Server:
+    def server(self) -> ZddServer:
         """The server, made in the child."""
-        if self._server is None:
-            self._server = ZddServer(config=self.config)
-        return self._server
+        if self._made is None:
+            self._made = ZddServer(config=self.config)
+        return self._made
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve; called in the child. Defined here because older uvicorns run a server made in the parent."""
+        threading.Thread(target=self.always_pong, daemon=True).start()
+        self.server.run(sockets)
 
     def pong(self) -> None:
         """Answer one ping, or take one message for the server."""
         message = self.child_conn.recv()
         if message == b"ping":
             self.child_conn.send(self.server.started)
-        elif isinstance(self.server, ZddServer):
+        else:
             self.server.hear(message)
 
     def terminate(self, message: bytes = ALONE) -> None:
@@ -234,7 +255,8 @@ class ZddSupervisor(multiprocess.Multiprocess):
     """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
-        super().__init__(config, sockets)
+        parent: Any = super()
+        parent.__init__(*([config, run] if _WORKERS_HAVE_TARGET else [config]), sockets)
         self._socket_file = SocketFile(config.uds)
         self._wake, self._wake_by_signal = socket.socketpair()
         self._wake_by_signal.setblocking(False)
