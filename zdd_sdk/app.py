@@ -163,9 +163,7 @@ class ZeroDowntime:
     def check(self, function: F, *, critical: bool = False, name: str | None = None) -> F: ...
 
     @overload
-    def check(
-        self, function: None = None, *, critical: bool = False, name: str | None = None
-    ) -> Callable[[F], F]: ...
+    def check(self, function: None = None, *, critical: bool = False, name: str | None = None) -> Callable[[F], F]: ...
 
     def check(self, function: Any = None, *, critical: bool = False, name: str | None = None) -> Any:
         """Register a dependency check: ``@zdd.check`` or ``@zdd.check(critical=True)``.
@@ -197,42 +195,41 @@ class ZeroDowntime:
         with self._lock:
             if self.started:
                 return
-            if not self.stock:
-                self._refuse_misconfiguration()
-                self._load_store()
+            if self._has_store:
+                self.secrets.derive("start")
+                self.stores.check()
+                self.stores.load()
             activate(self.lifecycle)
             self.lifecycle.start()
             if self._pulses:
                 self.fleet.start()
+                self.lifecycle.on_stop(self.fleet.stop)
             if self.lifecycle.adapter is None:
                 self.lifecycle.mark_ready()
             self._pid = os.getpid()
 
+    def on_request(self) -> None:
+        """Note that a request came; for drivers. Starts what a server without a lifespan or a fork hook did not."""
+        if not self.started:
+            self.start()
+        elif self._pulses:
+            self.fleet.on_request()
+
     async def shutdown(self) -> None:
-        """Say goodbye to the fleet, run the shutdown hooks, close the stores; Redis last."""
+        """Run the shutdown hooks, last added first, say goodbye to the fleet, close the stores; Redis last."""
         if not self.started:
             return
         from zdd_sdk.lifecycle.asgi import stop
 
         await stop(self.lifecycle)
-        if self._pulses:
-            self.fleet.stop()
-        if not self.stock:
+        if self._has_store:
             await self.stores.aio.close()
             self.stores.close()
         self._pid = 0
 
-    @property
+    @cached_property
     def _pulses(self) -> bool:
         return self._has_store and self.settings.fleet.enabled
-
-    def _refuse_misconfiguration(self) -> None:
-        self.secrets.derive("start")
-        self.stores.check()
-
-    def _load_store(self) -> None:
-        if self.settings.store.redis_url != "off":
-            self.stores.load()
 
     def _wake(self) -> None:
         if self._pulses and self.started:

@@ -1,17 +1,17 @@
 """zdd-sdk in FastAPI and Starlette: one middleware, and the session as a dependency.
 
-    app = FastAPI()
-    app.add_middleware(ZddMiddleware, zdd=zdd)
+app = FastAPI()
+app.add_middleware(ZddMiddleware, zdd=zdd)
 
-    @app.get("/me")
-    async def me(session: UserSession) -> dict[str, str | None]:
-        return {"user": session.user}
+@app.get("/me")
+async def me(session: UserSession) -> dict[str, str | None]:
+    return {"user": session.user}
 """
 
 from zdd_sdk.errors import MissingExtra
 
 try:
-    import fastapi as _fastapi
+    import fastapi as _fastapi  # noqa: F401 - only to say what is missing
 except ImportError as error:
     _missing = MissingExtra("zdd_fastapi", "fastapi")
     raise _missing from error

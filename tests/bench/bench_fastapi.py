@@ -15,8 +15,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from zdd_fastapi import ZddMiddleware
 
+from zdd_fastapi import ZddMiddleware
 from zdd_sdk import ZeroDowntime
 
 ROUNDS = 15

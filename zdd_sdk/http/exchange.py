@@ -111,8 +111,8 @@ class Exchange:
         self.commit_observed = False
         self._headers = headers
         self._final_bytes: list[Callable[[int, Sequence[tuple[str, str]], bytes], None]] = []
-        self._after_commit: list[Callable[[], None]] = []
-        self._when_released: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], object]] = []
+        self._when_released: list[Callable[[], object]] = []
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every value of a request header; ``name`` in lower case."""
@@ -138,7 +138,7 @@ class Exchange:
             for callback in self._when_released:
                 callback()
 
-    def when_released(self, callback: Callable[[], None]) -> None:
+    def when_released(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once no hold is left: at once if there is none; for drivers."""
         if self.held:
             self._when_released.append(callback)
@@ -152,7 +152,7 @@ class Exchange:
         """
         self._final_bytes.append(callback)
 
-    def after_commit(self, callback: Callable[[], None]) -> None:
+    def after_commit(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once the application's commit has been observed, before the leave."""
         if self.commit_observed:
             callback()

@@ -85,7 +85,9 @@ def _resolve(sources: list[tuple[str, dict[str, Any]]]) -> Loaded:
     tables: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for leaf in leaves():
-        origin, value = next(((o, values[leaf.path]) for o, values in sources if leaf.path in values), ("default", None))
+        origin, value = next(
+            ((o, values[leaf.path]) for o, values in sources if leaf.path in values), ("default", None)
+        )
         origins[leaf.path] = leaf.env if origin == "environment" else origin
         if origin == "default":
             continue

@@ -44,7 +44,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Base of the option structs."""
 
 
-class StoreSettings(Part):
+class StoreSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Redis is reached and how long anything may wait for it."""
 
     redis_url: Annotated[
@@ -69,7 +69,7 @@ class StoreSettings(Part):
     ca_file: Annotated[str | None, Option("CA bundle (PEM file) for rediss://.")] = None
 
 
-class ReleaseSettings(Part):
+class ReleaseSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which release this is, where the platform does not say."""
 
     version: Annotated[str | None, Option("Version of the application.")] = None
@@ -83,7 +83,7 @@ class ReleaseSettings(Part):
     ] = None
 
 
-class FleetSettings(Part):
+class FleetSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The registry of live workers."""
 
     enabled: Annotated[bool, Option("Send a pulse and learn who else is alive.")] = True
@@ -99,19 +99,18 @@ class FleetSettings(Part):
     ] = "thread"
 
 
-class LifecycleSettings(Part):
+class LifecycleSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Health and drain. The defaults of the drain add up to 29 s, inside the usual 30 s of grace."""
 
     drain_lag: Annotated[
         float, Option("Keep serving after the drain began, until every router has stopped sending.", "duration")
     ] = 10.0
-    linger: Annotated[
-        float, Option("Answer kept-alive connections after the listener is closed.", "duration")
-    ] = 2.0
+    linger: Annotated[float, Option("Answer kept-alive connections after the listener is closed.", "duration")] = 2.0
     drain_timeout: Annotated[float, Option("Wait for requests in flight.", "duration")] = 12.0
     hooks_timeout: Annotated[float, Option("Wait for shutdown hooks, flushes and the goodbye pulse.", "duration")] = 3.0
     grace_period: Annotated[
-        float, Option("What the platform gives between SIGTERM and SIGKILL (terminationGracePeriodSeconds).", "duration")
+        float,
+        Option("What the platform gives between SIGTERM and SIGKILL (terminationGracePeriodSeconds).", "duration"),
     ] = 30.0
     readyz_while_terminating: Annotated[
         Literal["fail", "serve", "auto"],
@@ -127,18 +126,20 @@ class LifecycleSettings(Part):
     ] = None
     proxy_idle_timeout: Annotated[
         float | None,
-        Option("How long the proxy in front keeps idle connections; warns if the server closes them first.", "duration"),
+        Option(
+            "How long the proxy in front keeps idle connections; warns if the server closes them first.", "duration"
+        ),
     ] = None
     health_prefix: Annotated[str, Option("Path before `/livez`, `/readyz` and `/startupz`.")] = ""
 
 
-class SessionSettings(Part):
+class SessionSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sessions outside the process."""
 
     enabled: Annotated[bool, Option("Load and save sessions.")] = True
-    cookie_name: Annotated[
-        str, Option("Name without its `__Host-` or `__Secure-` prefix, which is added.")
-    ] = "zdd_session"
+    cookie_name: Annotated[str, Option("Name without its `__Host-` or `__Secure-` prefix, which is added.")] = (
+        "zdd_session"
+    )
     cookie_domain: Annotated[str | None, Option("Domain attribute; the prefix becomes `__Secure-`.")] = None
     cookie_path: Annotated[str, Option("Path attribute; anything but `/` makes the prefix `__Secure-`.")] = "/"
     same_site: Annotated[Literal["Lax", "Strict", "None"], Option("SameSite attribute.")] = "Lax"
@@ -160,7 +161,7 @@ class SessionSettings(Part):
     max_session: Annotated[int, Option("Largest encoded session.", "size")] = 256 * 1024
 
 
-class Settings(Part):
+class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be configured.
 
     ``service`` and ``environment`` name the keys in Redis, so they come from explicit settings only.
@@ -174,7 +175,10 @@ class Settings(Part):
     ] = "on"
     secret: Annotated[
         tuple[str, ...],
-        Option("Root of every derived key, at least 32 bytes each; the first writes, all read. Comma-separated.", secret=True),
+        Option(
+            "Root of every derived key, at least 32 bytes each; the first writes, all read. Comma-separated.",
+            secret=True,
+        ),
     ] = ()
     store: StoreSettings = StoreSettings()
     release: ReleaseSettings = ReleaseSettings()

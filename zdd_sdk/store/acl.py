@@ -16,15 +16,15 @@ COMMANDS = (
 """Every command zdd-sdk sends, or runs inside a script; scripts are checked against the caller's ACL, too."""
 
 
-def acl_line(service: str, environment: str, *, user: str = "zdd", password: str = "PASSWORD") -> str:
+def acl_line(service: str, environment: str, *, user: str = "zdd", password: str | None = None) -> str:
     """Return the line for ``ACL SETUSER`` or an ACL file.
 
     Args:
         service: names the keys the user may touch.
         environment: names them, too.
         user: name of the user.
-        password: in clear text, to be replaced.
+        password: in clear text; default a placeholder.
     """
     allowed = " ".join(f"+{command}" for command in COMMANDS)
     keys = f"~zdd:{service}:{environment}:* &zdd:{service}:{environment}:*"
-    return f"user {user} on >{password} resetchannels {keys} -@all {allowed}"
+    return f"user {user} on >{password or 'PASSWORD'} resetchannels {keys} -@all {allowed}"

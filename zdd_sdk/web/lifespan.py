@@ -28,8 +28,7 @@ class LifespanHalf:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the lifespan; every other scope passes through, starting zdd where there was no lifespan."""
         if scope["type"] != "lifespan":
-            if not self._zdd.started:
-                self._zdd.start()
+            self._zdd.on_request()
             await self.app(scope, receive, send)
             return
 

@@ -82,7 +82,7 @@ class _Socket:
             return
         kind = message["type"]
         if kind == "websocket.accept":
-            self._accepted = True
+            self._accepted, self.exchange.status = True, 101  # from here on no cookie can be set
             message = {**message, "headers": merge_headers(list(message.get("headers", ())), self._wanted())}
         elif kind in {"websocket.close", "websocket.http.response.start"}:
             self._closed = kind == "websocket.close"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from zdd_fastapi import UserSession, ZddMiddleware
 
+from zdd_fastapi import UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.store import Call, finish
 from zdd_sdk.store.acl import COMMANDS, acl_line
@@ -37,7 +37,11 @@ def allow(engine: Engine, commands: tuple[str, ...] = COMMANDS) -> str:
 @contextmanager
 def serving(url: str) -> Iterator[tuple[ZeroDowntime, TestClient]]:
     zdd = ZeroDowntime(
-        SERVICE, environment=ENVIRONMENT, redis_url=url, secret=("s" * 40,), fleet={"pulse": "50ms", "ttl": "1s", "role": "web"}
+        SERVICE,
+        environment=ENVIRONMENT,
+        redis_url=url,
+        secret=("s" * 40,),
+        fleet={"pulse": "50ms", "ttl": "1s", "role": "web"},
     )
     app = FastAPI()
     app.add_middleware(ZddMiddleware, zdd=zdd)

@@ -11,8 +11,8 @@ from fastapi import FastAPI, HTTPException, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
 from starlette.testclient import TestClient
-from zdd_fastapi import LazySession, UserSession, ZddMiddleware
 
+from zdd_fastapi import LazySession, UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.http import current_exchange
 from zdd_sdk.testing.tap import RespTap
