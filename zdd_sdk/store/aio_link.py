@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, pack, pool_size, unconnected
+from zdd_sdk.store.link import Budget, Limits, Link, Login, as_reply_error, connection_options, pack, unconnected
 from zdd_sdk.store.patience import Patience
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
@@ -132,7 +132,7 @@ class AsyncioPool:
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.closed = False
 
-    async def enter(self, budget: Patience) -> None:
+    async def enter(self, budget: Patience, limits: Limits) -> None:
         """Wait for a place, first come first served."""
         if self.free > 0:
             self.free -= 1
@@ -140,13 +140,12 @@ class AsyncioPool:
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self.waiting.append(place)
-        busy = StoreUnavailable(f"all connections to {self.address} are in use (store.pool_size)", reason="busy")
 
         def give_up() -> None:
             if not place.done():
-                place.set_exception(busy)
+                place.set_exception(limits.crowded(self.address))
 
-        budget.arm(budget.left(), give_up)
+        budget.arm(limits.wait_for_place(budget), give_up)
         try:
             await place
         except asyncio.CancelledError:
@@ -187,16 +186,14 @@ class AsyncioNetwork:
     Args:
         logins: who to be, by role; ``""`` is the servers that hold the data.
         resolver: names to addresses.
-        connect_timeout: seconds for one connection, name resolution, TLS and login included.
-        size: connections per server.
+        limits: on time and number.
     """
 
-    def __init__(self, logins: dict[str, Login], resolver: Resolver, *, connect_timeout: float, size: int) -> None:
+    def __init__(self, logins: dict[str, Login], resolver: Resolver, limits: Limits) -> None:
         self.resolver = resolver
         self.loop = asyncio.get_running_loop()
         self._logins = logins
-        self._connect_timeout = connect_timeout
-        self._size = size
+        self._limits = limits
         self._pools: dict[tuple[Address, str], AsyncioPool] = {}
         self._listening: set[AsyncioLink] = set()
 
@@ -208,7 +205,7 @@ class AsyncioNetwork:
         """A free connection, pooled or new."""
         assert isinstance(budget, Patience)  # noqa: S101 - a network only meets its own budgets
         pool = self._pool(address, role)
-        await pool.enter(budget)
+        await pool.enter(budget, self._limits)
         try:
             return await pool.take_idle() or await self._open(address, budget, pool, role)
         except BaseException:
@@ -218,7 +215,7 @@ class AsyncioNetwork:
     async def _open(self, address: Address, budget: Patience, pool: AsyncioPool, role: str) -> AsyncioLink:
         connection: Any = AsyncioConnection(address, self._logins.get(role, self._logins[""]), self.resolver)
         attempt = self.loop.create_task(connection.connect())
-        budget.arm(self._connect_timeout, attempt.cancel)
+        budget.arm(self._limits.connect, attempt.cancel)
         try:
             await asyncio.wait([attempt])
         finally:
@@ -300,7 +297,7 @@ class AsyncioNetwork:
     def _pool(self, address: Address, role: str) -> AsyncioPool:
         pool = self._pools.get((address, role))
         if pool is None:
-            pool = self._pools[address, role] = AsyncioPool(address, pool_size(role, self._size))
+            pool = self._pools[address, role] = AsyncioPool(address, self._limits.pool_size(role))
         return pool
 
 

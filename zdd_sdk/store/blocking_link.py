@@ -18,7 +18,7 @@ from redis.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.link import Budget, Link, Login, as_reply_error, connection_options, pack, pool_size, unconnected
+from zdd_sdk.store.link import Budget, Limits, Link, Login, as_reply_error, connection_options, pack, unconnected
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
 
@@ -193,15 +193,13 @@ class BlockingNetwork:
     Args:
         logins: who to be, by role; ``""`` is the servers that hold the data.
         resolver: names to addresses.
-        connect_timeout: seconds for one connection, name resolution, TLS and login included.
-        size: connections per server.
+        limits: on time and number.
     """
 
-    def __init__(self, logins: dict[str, Login], resolver: Resolver, *, connect_timeout: float, size: int) -> None:
+    def __init__(self, logins: dict[str, Login], resolver: Resolver, limits: Limits) -> None:
         self.resolver = resolver
         self._logins = logins
-        self._connect_timeout = connect_timeout
-        self._size = size
+        self._limits = limits
         self._pools: dict[tuple[Address, str], BlockingPool] = {}
         self._listening: set[BlockingLink] = set()
         self._pid = os.getpid()
@@ -213,9 +211,8 @@ class BlockingNetwork:
     async def take(self, address: Address, budget: Budget, *, role: str = "") -> BlockingLink:
         """A free connection, pooled or new."""
         pool = self._pool(address, role)
-        if not pool.free.acquire(timeout=max(budget.left(), 0)):
-            message = f"all {self._size} connections to {address} are in use (store.pool_size)"
-            raise StoreUnavailable(message, reason="busy")
+        if not pool.free.acquire(timeout=self._limits.wait_for_place(budget)):
+            raise self._limits.crowded(address)
         try:
             return pool.take_idle() or self._open(address, budget, pool, role)
         except BaseException:
@@ -223,7 +220,7 @@ class BlockingNetwork:
             raise
 
     def _open(self, address: Address, budget: Budget, pool: BlockingPool, role: str) -> BlockingLink:
-        deadline = time.monotonic() + min(self._connect_timeout, budget.left())
+        deadline = time.monotonic() + min(self._limits.connect, budget.left())
         connection: Any = BlockingConnection(address, self._logins.get(role, self._logins[""]), self.resolver, deadline)
         try:
             connection.connect()
@@ -287,7 +284,7 @@ class BlockingNetwork:
             self._pid, self._pools, self._listening = os.getpid(), {}, set()
         pool = self._pools.get((address, role))
         if pool is None:
-            pool = self._pools.setdefault((address, role), BlockingPool(address, pool_size(role, self._size)))
+            pool = self._pools.setdefault((address, role), BlockingPool(address, self._limits.pool_size(role)))
         return pool
 
 

@@ -13,7 +13,7 @@ from zdd_sdk.store.breaker import Breaker
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.client import load_client
 from zdd_sdk.store.forklock import ForkLock
-from zdd_sdk.store.link import Link, Login, Network, make_tls
+from zdd_sdk.store.link import Limits, Link, Login, Network, make_tls
 from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.route import Route, make_route
 from zdd_sdk.store.trip import Terms, answer
@@ -153,8 +153,7 @@ class Core:
         return network(
             self.logins,
             self.resolver,
-            connect_timeout=self.settings.connect_timeout,
-            size=self.settings.pool_size,
+            Limits(self.settings.connect_timeout, self.settings.operation_timeout, self.settings.pool_size),
         )
 
     def close_blocking(self) -> None:

@@ -16,6 +16,7 @@ from zdd_sdk.store.url import Address
 
 __all__ = [
     "Budget",
+    "Limits",
     "Link",
     "Login",
     "Network",
@@ -23,7 +24,6 @@ __all__ = [
     "connection_options",
     "make_tls",
     "pack",
-    "pool_size",
     "refusal",
     "unconnected",
 ]
@@ -157,9 +157,36 @@ def pack(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[bytes]:
         raise TypeError(message) from None
 
 
-def pool_size(role: str, size: int) -> int:
-    """How many connections a pool may have: commands that block are not limited, each blocks its caller anyway."""
-    return sys.maxsize if role == "wait" else size
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a network may use.
+
+    Attributes:
+        connect: seconds for one connection, name resolution, TLS and login included.
+        operation: seconds for one round trip.
+        size: connections per server (and event loop).
+    """
+
+    connect: float
+    operation: float
+    size: int
+
+    def pool_size(self, role: str) -> int:
+        """Connections for a role: commands that block are not limited, each blocks its caller anyway."""
+        return sys.maxsize if role == "wait" else self.size
+
+    def wait_for_place(self, budget: Budget) -> float:
+        """Seconds to wait for a connection in use: the operation behind it keeps its own time, or half of all.
+
+        Else our own crowd would leave Redis too little time and look like an absent Redis to the breaker.
+        """
+        left = budget.left()
+        return max(left - self.operation, left / 2, 0.0)
+
+    def crowded(self, address: Address) -> StoreUnavailable:
+        """Nobody gave a connection back in time."""
+        message = f"all {self.size} connections to {address} are in use (store.pool_size)"
+        return StoreUnavailable(message, reason="busy")
 
 
 def make_tls(ca_file: str | None) -> ssl.SSLContext:

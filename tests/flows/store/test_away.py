@@ -260,7 +260,7 @@ def test_addresses_survive_a_resolver_that_breaks_later(
 
 
 def test_the_pool_is_bounded_and_waiting_for_it_counts(open_flow: OpenFlow, tap_to: RespTap) -> None:
-    flow = open_flow(tap_to.url, pool_size=2, operation_timeout=5.0, total_timeout=0.4)
+    flow = open_flow(tap_to.url, pool_size=2)
     flow(flow.store.ask(command("GET", "{k}")))
     tap_to.delay(0.1)
 
