@@ -34,9 +34,9 @@ class Fields:
         self._written: dict[str, bytes | None] = {}
 
     def __contains__(self, name: object) -> bool:
-        if name in self._written:
-            return self._written[name] is not None
-        return name in self._stored
+        if not isinstance(name, str):
+            return False
+        return self._written.get(name, b"") is not None and (name in self._written or name in self._stored)
 
     def __iter__(self) -> Iterator[str]:
         yield from [name for name in self._stored if self._written.get(name, b"") is not None]

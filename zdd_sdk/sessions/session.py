@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from zdd_sdk.errors import RecordError, SessionCrossSite, SessionUnavailable
-from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.model import check_user
 from zdd_sdk.sessions.turn import Turn
 
 if TYPE_CHECKING:
     from zdd_sdk.http import Exchange
+    from zdd_sdk.sessions.core import Sessions
 
 __all__ = ["Session"]
-
-
-class Keeper(Protocol):
-    """What a session needs of `zdd_sdk.sessions.Sessions`."""
-
-    async def load(self, exchange: Exchange) -> Session:
-        """Load the exchange's session, once."""
-
-    async def save(self, exchange: Exchange) -> None:
-        """Save it now."""
-
-    def presented(self, exchange: Exchange) -> tuple[SessionId, ...]:
-        """The ids the request carries."""
-
-    def count_undecodable(self, writer: str) -> None:
-        """Count a field that could not be read."""
 
 
 class Session(MutableMapping[str, Any]):
@@ -49,7 +33,7 @@ class Session(MutableMapping[str, Any]):
 
     __slots__ = ("_exchange", "_keeper", "_turn")
 
-    def __init__(self, keeper: Keeper, exchange: Exchange, turn: Turn) -> None:
+    def __init__(self, keeper: Sessions, exchange: Exchange, turn: Turn) -> None:
         self._keeper = keeper
         self._exchange = exchange
         self._turn = turn

@@ -116,10 +116,12 @@ def test_a_request_in_flight_at_the_login_neither_saves_nor_sets_a_cookie(flow, 
     flow(visitor.visit(writing(a=1)))
     exchange = visitor.exchange()
     flow(visitor.sessions.load(exchange))
+    old = visitor.cookie
     flow(visitor.visit(login("ada")))
     reply = flow(visitor.answer(exchange, writing(a=2), keep=False, load=False))
-    assert (reply.status, reply.cookie) == (200, None)
+    assert (reply.status, reply.cookie, visitor.sessions.counters["gone"]) == (200, None, 1)
     assert flow(visitor.visit(state)).result == ("ada", {"a": 1})
+    assert flow(Visitor(visitor.sessions, flow.store, old).visit(state)).result == (None, {"a": 1})
 
 
 def test_what_was_saved_between_load_and_login_comes_along(flow, visitor):

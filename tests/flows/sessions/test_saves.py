@@ -9,7 +9,7 @@ from tests.flows.sessions.visitor import Visitor, key_of, login, logout, make_se
 from zdd_sdk.errors import SessionGone, SessionTooLarge, SessionValueError
 from zdd_sdk.sessions import codec
 from zdd_sdk.sessions.calls import SessionCalls
-from zdd_sdk.sessions.model import Save
+from zdd_sdk.sessions.model import Create, Save
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import finish
 
@@ -203,6 +203,16 @@ def test_a_save_sent_again_overwrites_nothing_newer(flow, visitor, hash_of):
         codec.encode(4),
         b"4",
     )
+
+
+def test_a_create_sent_again_undoes_no_save(flow, hash_of):
+    calls, cookie = SessionCalls(SessionSettings(), "1"), "A" * 16 + "." + "b" * 43
+    create = calls.call(Create(key_of(cookie), None, {b"a:a": codec.encode(1)}))
+    (first,) = flow(flow.store.ask(create))
+    flow(flow.store.ask(calls.call(Save(key_of(cookie), b"token###", {b"a:a": codec.encode(2)}, []))))
+    (again,) = flow(flow.store.ask(create))
+    assert (again.status, again.ends) == ("ok", first.ends)
+    assert (hash_of(cookie)[b"a:a"], hash_of(cookie)[b"_g"]) == (codec.encode(2), b"2")
 
 
 def test_flush_leaves_a_fresh_session(engine, flow, visitor):

