@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check types style floors test-min bench docs reference api clean
+.PHONY: help demo test check types style floors test-min bench soak docs reference api clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -59,6 +59,9 @@ test-min: ## the tests on the oldest dependencies that pyproject.toml allows, in
 
 bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per request, import time)
 	$(BIN)/python -m pytest -q -s tests/bench $(ARGS)
+
+soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with a control that must lose (25 minutes)
+	$(BIN)/python tests/bench/soak.py $(ARGS)
 
 docs: $(VENV)/.group-docs ## build the HTML documentation into build/docs
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs build/docs
