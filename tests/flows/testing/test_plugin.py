@@ -41,6 +41,8 @@ app = build()
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'integrations'}", prepend=os.pathsep)
     monkeypatch.setenv("TMPDIR", str(pytester.path))
+    for name in ("CONNECT", "OPERATION", "TOTAL"):  # a busy machine must not turn an answer into a 503
+        monkeypatch.setenv(f"ZDD_STORE_{name}_TIMEOUT", "3s")
     pytester.makeini("[pytest]\nfilterwarnings =\n    error\n    ignore:.*httpx.*\n")
     pytester.makepyfile(shop=APP)
     return pytester
