@@ -104,7 +104,18 @@ def test_nan_comes_back():
         "\ud800",
         {"\ud800": 1},
     ],
-    ids=repr,
+    ids=[
+        "enum",
+        "object",
+        "bytearray",
+        "range",
+        "complex",
+        "function",
+        "iterator",
+        "nested",
+        "surrogate",
+        "surrogate key",
+    ],
 )
 def test_anything_else_is_refused(value):
     with pytest.raises(SessionValueError):
