@@ -38,12 +38,14 @@ class Participant(Protocol):
         participants share one trip. ``exchange.status`` is known. Must be cheap and return nothing
         if the part was not used.
         """
+        ...
 
     def left(self, exchange: Exchange, results: Sequence[Any]) -> None:
         """Take the results of the calls just returned, in order; may add to ``exchange.response_headers``."""
 
     def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
         """Say what to answer instead when the leave's trip failed; ``None`` lets the answer go as it is."""
+        ...
 
 
 class Hold:

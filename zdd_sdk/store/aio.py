@@ -78,7 +78,7 @@ class AsyncioStore:
     async def run(self, function: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Call a user's function and await what it returns, if that can be awaited."""
         result = function(*args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+        return cast("T", await result if inspect.isawaitable(result) else result)
 
     def spawn(self, flow: Coroutine[Any, Any, Any], /) -> None:
         """Run a flow as a task of the running loop; its errors are logged."""

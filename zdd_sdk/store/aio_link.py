@@ -35,7 +35,7 @@ class AsyncioConnection(AbstractConnection):
         self.transport: asyncio.Transport | None = None
         self.stream: asyncio.StreamReader | None = None
 
-    def repr_pieces(self) -> list[tuple[str, Any]]:
+    def repr_pieces(self) -> list[tuple[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What ``repr`` shows."""
         return [("address", self.address)]
 

@@ -74,7 +74,7 @@ class BoundedSocket:
 class BlockingConnection(AbstractConnection):
     """redis-py's connection over a socket we made, so that name resolution and TLS are inside the limit."""
 
-    host = ""
+    host = ""  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     port = 0
 
     def __init__(self, address: Address, login: Login, resolver: Resolver, deadline: float) -> None:
@@ -85,14 +85,14 @@ class BlockingConnection(AbstractConnection):
         self.deadline = deadline
         self.bounded: BoundedSocket | None = None
 
-    def repr_pieces(self) -> list[tuple[str, Any]]:
+    def repr_pieces(self) -> list[tuple[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What ``repr`` shows."""
         return [("address", self.address)]
 
-    def _host_error(self) -> str:
+    def _host_error(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         return str(self.address)
 
-    def _connect(self) -> BoundedSocket:
+    def _connect(self) -> BoundedSocket:  # pyright: ignore[reportIncompatibleMethodOverride]
         raw = _dial(_resolve(self.resolver, self.address, self.deadline), self.deadline)
         self.bounded = BoundedSocket(_wrap(raw, self.login, self.address, self.deadline), self.deadline)
         return self.bounded

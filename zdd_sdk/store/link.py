@@ -51,9 +51,11 @@ class Budget(Protocol):
 
     def left(self) -> float:
         """Seconds left, negative when used up."""
+        ...
 
     def part(self, seconds: float) -> Budget:
         """A budget of at most ``seconds``; what is spent of it is spent of this one too."""
+        ...
 
 
 class Link(Protocol):
@@ -80,6 +82,7 @@ class Link(Protocol):
         Raises:
             StoreUnavailable: the connection broke or the limit passed.
         """
+        ...
 
 
 class Network(Protocol):
@@ -89,6 +92,7 @@ class Network(Protocol):
 
     def budget(self, seconds: float) -> Budget:
         """Start the clock of one ask."""
+        ...
 
     async def take(self, address: Address, budget: Budget, *, role: str = "") -> Link:
         """A free connection, new or pooled, waiting for one if all are in use.
@@ -102,6 +106,7 @@ class Network(Protocol):
         Raises:
             StoreUnavailable: no connection inside the budget.
         """
+        ...
 
     def give(self, link: Link) -> None:
         """Put back a connection that has no unread reply."""

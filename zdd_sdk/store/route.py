@@ -22,12 +22,14 @@ class Route(Protocol):
         Raises:
             StoreUnavailable: nobody could say.
         """
+        ...
 
     def doubt(self, address: Address, /) -> None:
         """A server failed or answered that it is not the one: ask again before using it."""
 
     def redirected(self, redirect: Redirect, address: Address, /) -> Address:
         """Learn from ``MOVED`` or ``ASK``, said by ``address``, and return where to go instead."""
+        ...
 
 
 class SingleRoute:

@@ -145,6 +145,7 @@ async def _receive(parcel: Parcel) -> None:
         return
     try:
         for question in parcel.questions:
+            reply = None
             for _ in range(1 + question.asking):
                 reply = await parcel.link.receive()
                 parcel.unread -= 1
