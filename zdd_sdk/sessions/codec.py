@@ -94,7 +94,7 @@ def _packer_of_base(value: Any) -> Callable[[Any, int], Any]:
         if isinstance(value, base):
             return lambda value, depth: _PACKERS[base](plain(value), depth)
     hint = "; store its .value" if isinstance(value, Enum) else ""
-    message = f"a {type(value).__qualname__} would not come back as it was{hint}"
+    message = f"a value of type {type(value).__qualname__} would not come back as it was{hint}"
     raise SessionValueError(message)
 
 

@@ -112,7 +112,9 @@ def test_without_grace_the_old_id_is_unknown_at_once(flow):
     assert flow(visitor.visit(state)).result == (None, {})
 
 
-def test_a_request_in_flight_at_the_login_neither_saves_nor_sets_a_cookie(flow, visitor):
+@pytest.mark.parametrize("grace", [30.0, 120.0])
+def test_a_request_in_flight_at_the_login_neither_saves_nor_sets_a_cookie(flow, grace):
+    visitor = Visitor(make_sessions(login_grace=grace), flow.store)
     flow(visitor.visit(writing(a=1)))
     exchange = visitor.exchange()
     flow(visitor.sessions.load(exchange))
