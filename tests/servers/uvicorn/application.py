@@ -10,7 +10,7 @@ from typing import Any
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer by path: ``/slow`` takes 2 s, ``/stall`` blocks the loop 0.3 s, ``/grind`` keeps it busy after, ``/boom`` raises."""
+    """Answer by path: ``/slow`` takes 2 s, ``/stall`` blocks the loop 0.3 s, ``/grind`` goes on, ``/boom`` raises."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["type"] == "websocket":

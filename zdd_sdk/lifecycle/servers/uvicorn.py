@@ -217,27 +217,23 @@ class ZddServer(uvicorn.Server):
 class _Process(multiprocess.Process):
     """A worker process that runs our server, and hears on uvicorn's health pipe why it shall end."""
 
-    _made: ZddServer | None = None
-
-    @property
-    def server(self) -> ZddServer:
-        """The server, made in the child."""
-        if self._made is None:
-            self._made = ZddServer(config=self.config)
-        return self._made
+    def __init__(self, config: Config, *rest: Any) -> None:
+        super().__init__(config, *rest)
+        self.config = config
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve; called in the child. Defined here because older uvicorns run a server made in the parent."""
+        self._ours = ZddServer(self.config)
         threading.Thread(target=self.always_pong, daemon=True).start()
-        self.server.run(sockets)
+        self._ours.run(sockets)
 
     def pong(self) -> None:
         """Answer one ping, or take one message for the server."""
         message = self.child_conn.recv()
         if message == b"ping":
-            self.child_conn.send(self.server.started)
+            self.child_conn.send(self._ours.started)
         else:
-            self.server.hear(message)
+            self._ours.hear(message)
 
     def terminate(self, message: bytes = ALONE) -> None:
         """Send SIGTERM, saying whether this worker leaves alone."""
@@ -306,7 +302,7 @@ def _supervise(config: Config) -> None:
     os.environ.setdefault("ZDD_INSTANCE", _own_lifecycle().instance)
     listener = config.bind_socket()
     # uvicorn's supervisor has no seam for the class of its workers; this process runs nothing else.
-    multiprocess.Process = _Process  # type: ignore[misc]
+    multiprocess.Process = _Process  # type: ignore[assignment,misc]
     ZddSupervisor(config, sockets=[listener]).run()
 
 
