@@ -1,7 +1,9 @@
-"""The master that a majority of sentinels elected: asked once, remembered, asked again when it fails."""
+"""The master that a majority of sentinels elected: remembered, confirmed once a second, asked for when it fails."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from zdd_sdk.errors import SettingsError, StoreRefused, StoreReplyError, StoreUnavailable
@@ -10,7 +12,14 @@ from zdd_sdk.store.call import Call
 from zdd_sdk.store.link import Budget, Network
 from zdd_sdk.store.url import Address
 
-__all__ = ["SentinelRoute"]
+__all__ = ["SentinelRoute", "ask_server"]
+
+CONFIRM_EVERY = 1.0
+"""Seconds. After a switch by hand (``SENTINEL FAILOVER``) the old master lives on for about 10 s before it is told,
+and loses whatever it accepts meanwhile; nothing else would take us off it."""
+
+_CONFIRM = 0.05
+"""Seconds a confirmation may take of the one ask per second that makes it; without an answer the master stays."""
 
 
 class SentinelRoute:
@@ -19,25 +28,34 @@ class SentinelRoute:
     Args:
         sentinels: where the sentinels listen.
         service: name of the master set.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, sentinels: tuple[Address, ...], service: str) -> None:
+    def __init__(
+        self, sentinels: tuple[Address, ...], service: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._sentinels = sentinels
         self._service = service
+        self._clock = clock
         self._master: Address | None = None
+        self._confirmed = 0.0
 
     async def place(self, _call: Call[Any], network: Network, budget: Budget, /) -> Address:
         """The master."""
         master = self._master
         if master is None:
             master = self._master = await self._discover(network, budget)
+            self._confirmed = self._clock()
+        elif self._clock() - self._confirmed >= CONFIRM_EVERY:
+            self._confirmed = self._clock()
+            master = await self._confirm(master, network, budget)
         return master
 
     def doubt(self, address: Address) -> None:
         """The master failed, or is one no more: ask the next sentinel first, this one may not know yet."""
         if address == self._master:
             self._master = None
-            self._sentinels = self._sentinels[1:] + self._sentinels[:1]
+            self._rotate()
 
     def redirected(self, _redirect: Redirect, _address: Address, /) -> Address:
         """A cluster behind sentinels is no deployment Redis knows.
@@ -47,6 +65,22 @@ class SentinelRoute:
         """
         message = "store.redis_url: the master is a node of a cluster; use redis+cluster://"
         raise SettingsError(message)
+
+    def _rotate(self) -> None:
+        self._sentinels = self._sentinels[1:] + self._sentinels[:1]
+
+    async def _confirm(self, master: Address, network: Network, budget: Budget) -> Address:
+        try:
+            named = await self._ask_one(self._sentinels[0], network, budget.part(_CONFIRM))
+        except StoreUnavailable:
+            named = None
+        if named is None:
+            self._rotate()
+        elif named != master:
+            network.forget(master)
+            self._master = named
+            return named
+        return master
 
     async def _discover(self, network: Network, budget: Budget) -> Address:
         failure: StoreUnavailable | None = None
