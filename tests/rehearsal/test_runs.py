@@ -10,7 +10,7 @@ import pytest
 from tests.rehearsal.harness import APPS, KEPT, STUBBORN, UVICORN, Silent, plan, rehearsed
 from zdd_sdk.errors import RehearsalError
 from zdd_sdk.rehearsal.core import rehearse
-from zdd_sdk.rehearsal.model import PHASES, FaultPlan
+from zdd_sdk.rehearsal.model import PHASES, FaultPlan, ReleasePlan
 
 pytestmark = pytest.mark.timeout(120)
 SHORT_DRAIN = {"ZDD_LIFECYCLE_DRAIN_LAG": "1500ms", "ZDD_LIFECYCLE_LINGER": "500ms"}
@@ -18,9 +18,10 @@ SHORT_DRAIN = {"ZDD_LIFECYCLE_DRAIN_LAG": "1500ms", "ZDD_LIFECYCLE_LINGER": "500
 
 @pytest.mark.parametrize("strategy", ["in-place", "rolling", "blue-green", "canary"])
 def test_with_the_sdk_nothing_is_lost(tmp_path: Path, strategy: str) -> None:
-    result, summary = rehearsed(tmp_path, plan(KEPT, strategy=strategy, env=SHORT_DRAIN))
+    made = plan(KEPT, strategy=strategy, env=SHORT_DRAIN, rollback=strategy == "rolling")
+    result, summary = rehearsed(tmp_path, made)
     assert (summary.failures, result.violations, summary.killed, summary.ok) == ({}, (), 0, True)
-    assert tuple(phase.name for phase in result.phases) == PHASES
+    assert tuple(phase.name for phase in result.phases) == PHASES[: 5 if made.rollback else 3]
     assert all(one.requests > 20 for one in summary.releases.values())
     assert {record.code for record in result.instances if record.drain is not None} == {0}
     assert summary.peak_instances >= (2 if strategy == "in-place" else 3)
@@ -101,7 +102,7 @@ def test_every_finding_of_a_scenario_is_classified(tmp_path: Path) -> None:
 
 
 def test_behind_nginx_nothing_is_lost_and_the_release_is_known(tmp_path: Path) -> None:
-    made = plan(KEPT, router="nginx", env=SHORT_DRAIN)
+    made = plan(KEPT, router="nginx", env=SHORT_DRAIN, rollback=False)
     if shutil.which("nginx") is None:
         with pytest.raises(RehearsalError, match="nginx on PATH"):
             rehearse(made, tmp_path, Silent())
@@ -116,6 +117,9 @@ def test_a_server_that_never_is_ready_ends_it_with_its_last_words(tmp_path: Path
         rehearsed(tmp_path, plan(UVICORN.replace("plain:app", "missing:app")))
     with pytest.raises(RehearsalError, match=r"(?s)was not ready after 1 s.*stubborn server starts"):
         rehearsed(tmp_path, plan(STUBBORN, scenario="glance.py", env={"NEVER_READY": "1"}, ready_timeout=1.0))
+    broken = ReleasePlan(side="new", label="2", command=STUBBORN.replace("stubborn.py", "missing.py"))
+    with pytest.raises(RehearsalError, match="new-1 exited with 2"):
+        rehearsed(tmp_path, plan(UVICORN, new=broken))
     with pytest.raises(RehearsalError, match="cannot be started"):
         rehearsed(tmp_path, plan("no-such-program {port}"))
 
