@@ -142,7 +142,7 @@ class Lifecycle:
             self.draining = True
         self._hooks.run_drain()
         if reason:
-            _log.info("draining (%s): serving on for %g s", reason, self.lag_left())
+            _log.info("draining (%s): serving on for %.1f s", reason, self.lag_left())
         return True
 
     def mark_stopping(self) -> None:

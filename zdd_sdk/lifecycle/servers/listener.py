@@ -76,6 +76,11 @@ class Queue:
             socket.socket(fileno=os.dup(found.fileno())) for server in self._servers for found in server.sockets
         ]
 
+    @property
+    def pending(self) -> int:
+        """Connections taken over that are not connected yet: their TLS handshakes go on."""
+        return len(self._tasks)
+
     async def close(self) -> int:
         """Empty the queues and close the servers; return how many connections we took over."""
         taken = 0

@@ -81,6 +81,7 @@ class ZddServer(uvicorn.Server):
         self._outer: OuterHalf | None = None
         self._leaving = False
         self._closed_at: float | None = None
+        self._queue: Queue | None = None
         self._sockets: list[socket.socket] | None = None
         self._socket_file = SocketFile(None)
         self._told = b""
@@ -127,7 +128,7 @@ class ZddServer(uvicorn.Server):
     def _leave(self, reason: str) -> None:
         self._leaving = True
         if self.lifecycle.begin_drain(reason):
-            _log.info("Draining (%s): serving on for %g s", reason, self.lifecycle.lag_left())
+            _log.info("Draining (%s): serving on for %.1f s", reason, self.lifecycle.lag_left())
 
     async def on_tick(self, counter: int) -> bool:
         """Drain here, where the Date header and ``callback_notify`` go on, until it is time for `shutdown`."""
@@ -154,15 +155,20 @@ class ZddServer(uvicorn.Server):
             # The others of the instance go on accepting for a worker that leaves alone: no router must move.
             drained_for=math.inf if self._told == ALONE else self.lifecycle.drained_for(),
             closed_for=None if self._closed_at is None else now - self._closed_at,
-            connections=len(self.server_state.connections) + len(self.server_state.tasks),
+            connections=self._connections(),
         )
         if phase is Phase.LINGER and self._closed_at is None:
             await self._close_listeners()
         return phase is Phase.DONE and await _let_requests_in()
 
+    def _connections(self) -> int:
+        pending = self._queue.pending if self._queue is not None else 0
+        return pending + len(self.server_state.connections) + len(self.server_state.tasks)
+
     async def _close_listeners(self) -> None:
         self._socket_file.remove()
-        taken = await Queue(self.servers, self._accept, own=self._own_sockets()).close()
+        self._queue = Queue(self.servers, self._accept, own=self._own_sockets())
+        taken = await self._queue.close()
         for listener in self._sockets or ():
             listener.close()
         self._closed_at = time.monotonic()
