@@ -55,6 +55,7 @@ class ZeroDowntime:
         self._directory = directory
         self._pid = 0
         self._lock = threading.Lock()
+        self._around: ZeroDowntime | None = None
         self.loaded: Loaded = load_settings(arguments, directory=directory)
 
     @property
@@ -126,7 +127,7 @@ class ZeroDowntime:
             self.settings.lifecycle,
             service=self.settings.service,
             environment=self.settings.environment,
-            release={"version": self.release.version.value, "commit": self.release.commit.value},
+            release={"id": self.release.id, "label": self.release.label},
         )
 
     @cached_property
@@ -199,7 +200,8 @@ class ZeroDowntime:
                 self.secrets.derive("start")
                 self.stores.check()
                 self.stores.load()
-            activate(self.lifecycle)
+            if self._around is None:
+                activate(self.lifecycle)
             self.lifecycle.start()
             if self._pulses:
                 self.fleet.start()
@@ -214,6 +216,17 @@ class ZeroDowntime:
             self.start()
         elif self._pulses:
             self.fleet.on_request()
+
+    def follow(self, around: ZeroDowntime) -> None:
+        """Drain and stop with another service, within whose application this one is mounted; for drivers.
+
+        Servers drive one lifecycle and send one lifespan: those of the application they serve.
+        """
+        if self._around is around:
+            return
+        self._around = around
+        around.lifecycle.on_drain(lambda: self.lifecycle.begin_drain(""))
+        around.lifecycle.on_stop(self.shutdown)
 
     async def shutdown(self) -> None:
         """Run the shutdown hooks, last added first, say goodbye to the fleet, close the stores; Redis last."""
