@@ -47,8 +47,9 @@ class SessionCalls:
                 return _script("save", key, args)
             case Mark(key, revision, keep):
                 return _script("mark", key, (self._grace, revision, int(keep)))
-            case Delete(key):
-                return Call(lambda _: Reply("ok"), ("UNLINK", key), keys=(key,), again=True, on_error=_refused)
+            case Delete(key, vital):
+                on_error = None if vital else _refused
+                return Call(lambda _: Reply("ok"), ("UNLINK", key), keys=(key,), again=True, on_error=on_error)
 
     def _create(self, new: Create) -> tuple[Any, ...]:
         meta = {b"_n": b"%d" % LAYOUT, b"_w": self._writer.encode()}

@@ -146,18 +146,23 @@ class Sessions:
             self._settle(exchange, visit.turn)
 
     def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
-        """Answer 503 if a login could not be kept; what else could not be saved leaves the answer as it is."""
+        """Answer 503 if a login or a logout could not be kept; other changes leave the answer as it is.
+
+        Either would be a claim that is not true: who was told to be logged out walks away from the machine.
+        """
         visit: _Visit | None = exchange.parts.get(_VISIT)
         if visit is None or visit.plan is None or not visit.plan.waves:
             return None
         self.counters["unavailable"] += 1
-        lost = "a logout" if visit.turn.leaving else "changes"
+        lost = "a login" if visit.plan.logs_in else "a logout" if visit.plan.logs_out else "changes"
         logger.warning("%s of a session did not reach Redis; no cookie was set or deleted: %s", lost, error)
         visit.turn.closed = True
         visit.plan.waves.clear()
-        if not visit.plan.logs_in:
+        if not (visit.plan.logs_in or visit.plan.logs_out):
             return None
-        message = "the login could not be kept because the session store is away; nobody was logged in"
+        what = "login" if visit.plan.logs_in else "logout"
+        outcome = "nobody was logged in" if visit.plan.logs_in else "the session may still be there; log out again"
+        message = f"the {what} could not be kept because the session store is away; {outcome}"
         return problem_of(SessionUnavailable(message, retry_after=error.retry_after))
 
     def presented(self, exchange: Exchange) -> tuple[SessionId, ...]:

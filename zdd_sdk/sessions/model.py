@@ -129,9 +129,15 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """End a session."""
+    """End a session.
+
+    Attributes:
+        key: its hash.
+        vital: Redis refusing it is an error to raise, not a reply: nobody may believe to be logged out.
+    """
 
     key: str
+    vital: bool = False
 
 
 Operation = Load | Create | Save | Mark | Delete

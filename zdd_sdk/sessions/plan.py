@@ -73,7 +73,7 @@ class Plan:
         self._before = turn.stored
         self._renewal = turn.renewal
         self.waves: list[list[Operation]] = []
-        first: list[Operation] = [] if turn.closed else [Delete(key(identity)) for identity in turn.leaving]
+        first: list[Operation] = [] if turn.closed else [Delete(key(identity), vital=True) for identity in turn.leaving]
         if save and turn.savable:
             first += self._changes(max_session)
         if first:
@@ -83,6 +83,11 @@ class Plan:
     def logs_in(self) -> bool:
         """Whether it carries out a login that Redis has not confirmed yet."""
         return self._renewal is Renewal.LOGIN and self._turn.renewal is Renewal.LOGIN
+
+    @property
+    def logs_out(self) -> bool:
+        """Whether it carries out a logout that Redis has not confirmed yet."""
+        return bool(self._turn.leaving)
 
     def take(self, replies: Sequence[Reply]) -> None:
         """Take the replies to the first wave, in order; there may be another one then."""

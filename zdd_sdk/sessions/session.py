@@ -115,7 +115,10 @@ class Session(MutableMapping[str, Any]):
         self._turn.login(user)
 
     def logout(self) -> None:
-        """End the session; needs no load. The cookie is deleted once Redis has confirmed it."""
+        """End the session; needs no load. The cookie is deleted once Redis has confirmed it.
+
+        If Redis is away the answer is 503 and the cookie stays, because the user is still logged in.
+        """
         self._turn.logout(self._keeper.presented(self._exchange))
 
     def rotate(self) -> None:

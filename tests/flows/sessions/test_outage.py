@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.flows.sessions.visitor import Visitor, key_of, login, logout, make_sessions, reading, state, writing
 from zdd_sdk.errors import SessionReadOnly, SessionUnavailable
 from zdd_sdk.sessions import stale
+from zdd_sdk.sessions.calls import SessionCalls
+from zdd_sdk.sessions.model import Delete
 
 
 @pytest.fixture
@@ -129,6 +133,56 @@ def test_without_any_store(flow, sessions):
     visitor = Visitor(sessions, None, "A" * 16 + "." + "b" * 43)
     assert flow(visitor.visit(state)).status == 503
     assert flow(visitor.visit(None)).status == 200
+
+
+@pytest.mark.parametrize("policy", ["fail", "anonymous", "stale"])
+def test_a_logout_that_cannot_be_kept_is_answered_503_and_can_be_sent_again(tap, flow, loaded, policy):
+    visitor = loaded(policy)
+    cookie = visitor.cookie
+    reply = flow(visitor.answer(visitor.exchange(), logout, load=False))
+    assert (reply.status, reply.cookie, visitor.cookie) == (503, None, cookie)
+    assert reply.values("retry-after") == ["1"]
+    tap.heal()
+    assert patiently(flow, visitor).result == ("ada", {"a": 1, "cart": [1]})
+    assert flow(visitor.visit(logout)).status == 200
+    assert visitor.cookie is None
+
+
+def test_a_logout_that_redis_refuses_is_answered_503(flow, visitor, monkeypatch):
+    """Redis answers, with an error: a replica that was the master a moment ago, an ACL."""
+    flow(visitor.visit(login("ada")))
+    cookie, build = visitor.cookie, SessionCalls.call
+
+    def refused(self, operation):
+        call = build(self, operation)
+        return replace(call, command=("LPUSH", *call.keys, "x")) if isinstance(operation, Delete) else call
+
+    monkeypatch.setattr(SessionCalls, "call", refused)
+    reply = flow(visitor.visit(logout))
+    assert (reply.status, reply.cookie, visitor.cookie) == (503, None, cookie)
+    assert flow(visitor.visit(state)).result == ("ada", {})
+
+
+def test_a_logout_is_answered_503_even_where_the_handler_failed(flow, loaded):
+    visitor = loaded("fail")
+    assert flow(visitor.answer(visitor.exchange(), logout, load=False, status=500)).status == 503
+
+
+def test_a_visitor_without_a_cookie_logs_out_without_redis(tap, flow, visitor):
+    tap.refuse()
+    assert flow(visitor.answer(visitor.exchange(), logout, load=False)).status == 200
+
+
+def test_a_change_that_cannot_be_saved_leaves_the_answer_as_it_is(tap, flow, visitor):
+    """What the logout's 503 must not spread to."""
+    flow(visitor.visit(writing(a=1)))
+
+    async def handler(session):
+        session["a"] = 2
+        tap.refuse()
+
+    reply = flow(visitor.visit(handler))
+    assert (reply.status, reply.cookie) == (200, None)
 
 
 def patiently(flow, visitor):
