@@ -74,7 +74,8 @@ def test_two_git_refs_are_rehearsed_and_the_caller_s_tree_is_left_alone(tmp_path
 def begin(cwd: Path) -> subprocess.Popen[bytes]:
     """Start a rehearsal and wait until its instances serve."""
     line = [ZDD, "rehearse", "--scenario", str(APPS / "glance.py"), *QUICK, "--warm-up", "60s", UVICORN]
-    env = {**os.environ, "REHEARSAL_TEST": str(cwd)}
+    # Nobody tidies up after SIGKILL but pytest.
+    env = {**os.environ, "REHEARSAL_TEST": str(cwd), "TMPDIR": str(cwd)}
     started = subprocess.Popen(line, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert started.stderr
     for said in started.stderr:
