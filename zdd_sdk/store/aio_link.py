@@ -42,8 +42,10 @@ class AsyncioConnection(AbstractConnection):
     def _host_error(self) -> str:
         return str(self.address)
 
-    def forget(self) -> None:
-        """Close at once; nothing is written."""
+    def forget(self, attempt: asyncio.Task[None] | None = None) -> None:
+        """Close at once, nothing is written; also a callback of the task that tried to connect."""
+        if attempt is not None and not attempt.cancelled():
+            attempt.exception()  # looked at, so that asyncio does not report it as lost
         if self.transport is not None:
             self.transport.abort()
         self._reader = self._writer = None
@@ -169,9 +171,14 @@ class AsyncioPool:
         """A pooled connection that still stands."""
         while self.idle:
             link = self.idle.pop()
-            if await link.fresh():
+            fresh = False
+            try:
+                fresh = await link.fresh()
+            finally:
+                if not fresh:
+                    link.close()
+            if fresh:
                 return link
-            link.close()
         return None
 
     def empty(self) -> None:
@@ -218,11 +225,13 @@ class AsyncioNetwork:
         budget.arm(self._limits.connect, attempt.cancel)
         try:
             await asyncio.wait([attempt])
+        except BaseException:
+            # The caller is cancelled; the connection may have been made in this very turn.
+            attempt.cancel()
+            attempt.add_done_callback(connection.forget)
+            raise
         finally:
             budget.disarm()
-            if not attempt.done():
-                attempt.cancel()
-                attempt.add_done_callback(lambda _: connection.forget())
         if attempt.cancelled():
             connection.forget()
             self.resolver.doubt(address)
