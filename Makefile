@@ -58,7 +58,8 @@ test-min: ## the tests on the oldest dependencies that pyproject.toml allows, in
 	@touch $@
 
 bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per request, import time)
-	$(BIN)/python -m pytest -q -s tests/bench $(ARGS)
+	$(BIN)/python tests/bench/bench_fastapi.py
+	$(BIN)/python -m pytest -q -s tests/bench tests/house/test_import.py $(ARGS)
 
 soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with a control that must lose (25 minutes)
 	$(BIN)/python tests/bench/soak.py $(ARGS)
