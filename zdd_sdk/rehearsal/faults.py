@@ -21,6 +21,9 @@ _SHAPE = re.compile(r"(redis-pause|fleet-flush|kill)(?:=([^@]+))?(?:@(.+))?\Z")
 _DELAY = 0.5
 """Seconds into the phase: what the phase begins with is then under way."""
 
+_OWN_ENGINE = frozenset({"redis-pause", "fleet-flush"})
+"""Faults that would hit everybody else who uses the same Redis."""
+
 
 def parse_fault(text: str) -> FaultPlan:
     """Read ``redis-pause=10s``, ``fleet-flush``, ``kill=1``, each with an optional ``@phase`` (default ``settled``).
@@ -50,14 +53,20 @@ class Faults:
 
     Args:
         recorder: where they are noted.
-        engine: the rehearsal's own Redis, which alone can be paused; ``None`` if the caller's is used.
+        engine: the rehearsal's own Redis, which alone can be hurt; ``None`` if the caller's is used.
         redis_url: of the store all instances use.
-        environment: ``ZDD_ENVIRONMENT`` of the instances, to find their registry.
+
+    Raises:
+        RehearsalError: the plan would hurt a Redis that is not the rehearsal's own.
     """
 
     def __init__(self, recorder: Recorder, ground: Ground, *, engine: Engine | None, redis_url: str) -> None:
         self._recorder, self._ground = recorder, ground
         self._engine, self._url = engine, redis_url
+        for fault in ground.plan.faults:
+            if engine is None and fault.kind in _OWN_ENGINE:
+                message = f"{fault.kind} needs the rehearsal's own engine: leave out --redis-url"
+                raise RehearsalError(message)
 
     async def strike(self, phase: PhaseName, side: Side) -> None:
         """Carry out the faults of a phase, one after the other.
@@ -76,18 +85,15 @@ class Faults:
         if fault.kind == "redis-pause":
             text = await self._pause(fault.seconds)
         elif fault.kind == "fleet-flush":
-            text = f"{await asyncio.to_thread(flush_fleet, self._url)} keys of the registry deleted"
-            self._recorder.note(text)
+            text = await self._flush()
         else:
             text = await self._kill(fault.count, side)
         self._recorder.faults.append(FaultRecord(fault.kind, begin, self._recorder.now(), text))
 
     async def _pause(self, seconds: float) -> str:
-        if self._engine is None:
-            message = "redis-pause needs the rehearsal's own engine: leave out --redis-url"
-            raise RehearsalError(message)
         self._recorder.note(f"Redis is paused for {seconds:g} s")
         self._recorder.fault_begins(seconds)
+        assert self._engine is not None  # noqa: S101 - refused at construction
         self._engine.pause()
         try:
             await asyncio.sleep(seconds)
@@ -95,6 +101,11 @@ class Faults:
             self._engine.resume()
         self._recorder.note("Redis answers again")
         return f"paused for {seconds:g} s"
+
+    async def _flush(self) -> str:
+        text = f"{await asyncio.to_thread(flush_fleet, self._url)} keys of the registry deleted"
+        self._recorder.note(text)
+        return text
 
     async def _kill(self, count: int, side: Side) -> str:
         lost = [victim for _ in range(count) if (victim := self._ground.lose(side)) is not None]

@@ -106,7 +106,8 @@ def _expect_login(user: User, found: str | None) -> None:
 
 
 async def _log_out(user: User) -> None:
-    """Log out, and stay so."""
+    """Log out, and stay so; whatever becomes of the requests, the next visit begins as a stranger's."""
+    user.state.clear()
     await user.post("/logout")
     me = (await user.get("/me")).json()
     user.reset()

@@ -9,7 +9,10 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +22,7 @@ from zdd_sdk.errors import RehearsalError
 from zdd_sdk.rehearsal import RequestFailed, User, weight
 from zdd_sdk.rehearsal.client import RawResponse
 from zdd_sdk.rehearsal.cookies import Jar
-from zdd_sdk.rehearsal.faults import parse_fault
+from zdd_sdk.rehearsal.faults import Faults, parse_fault
 from zdd_sdk.rehearsal.instances import instance_environment
 from zdd_sdk.rehearsal.model import FaultPlan, Plan, ReleasePlan
 from zdd_sdk.rehearsal.processes import fill_in, free_port, resolve_program
@@ -31,6 +34,15 @@ from zdd_sdk.rehearsal.user import InvariantBroken
 
 OLD, NEW = (ReleasePlan(side=side, label=label, command="x {port}") for side, label in (("old", "1"), ("new", "2")))
 PLAN = Plan(strategy="rolling", scenario="s.py", old=OLD, new=NEW)
+
+
+@pytest.mark.parametrize("kind", ["redis-pause", "fleet-flush"])
+def test_a_redis_that_others_use_is_not_hurt(kind: Any) -> None:
+    ground: Any = SimpleNamespace(plan=msgspec.structs.replace(PLAN, faults=(FaultPlan(kind=kind),)))
+    recorder: Any = None
+
+    with pytest.raises(RehearsalError, match="own engine"):
+        Faults(recorder, ground, engine=None, redis_url="redis://everybodys")
 
 
 def test_the_jar_keeps_host_and_secure_cookies_over_plain_http() -> None:
