@@ -7,7 +7,6 @@ import functools
 import inspect
 import logging
 import time
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
@@ -22,20 +21,12 @@ _log = logging.getLogger("zdd.store")
 
 
 class _LoopState:
-    """What belongs to one event loop: its connections, background tasks and flights."""
+    """What belongs to one event loop: its connections and flights, and what closes them."""
 
     def __init__(self, network: AsyncioNetwork) -> None:
         self.network = network
-        self.tasks: set[asyncio.Task[Any]] = set()
         self.flights: dict[str, asyncio.Task[Any]] = {}
-        self.closer: AsyncGenerator[None, None] = self._closer()
-
-    async def _closer(self) -> AsyncGenerator[None, None]:
-        """Left suspended, so that the loop closes it, and with it our connections, in ``shutdown_asyncgens``."""
-        try:
-            yield
-        finally:
-            await self.network.close()
+        self.closer: AsyncGenerator[None, None]
 
 
 class AsyncioStore:
@@ -47,7 +38,7 @@ class AsyncioStore:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._states: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = weakref.WeakKeyDictionary()
+        self._states: dict[asyncio.AbstractEventLoop, _LoopState] = {}
 
     @property
     def cluster(self) -> bool:
@@ -110,7 +101,7 @@ class AsyncioStore:
 
     async def close(self) -> None:
         """Close every connection of the running loop; the next ask opens new ones."""
-        if (state := self._states.pop(asyncio.get_running_loop(), None)) is not None:
+        if (state := self._states.get(asyncio.get_running_loop())) is not None:
             await state.closer.aclose()
 
     async def _network(self) -> AsyncioNetwork:
@@ -127,9 +118,21 @@ class AsyncioStore:
         return state
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> _LoopState:
+        for other in [other for other in self._states if other.is_closed()]:
+            # Closed without shutting down its generators: nothing can be closed on it any more.
+            del self._states[other]
         state = self._states[loop] = _LoopState(self._core.build(AsyncioNetwork))
+        state.closer = self._closer(loop, state)
         await anext(state.closer)
         return state
+
+    async def _closer(self, loop: asyncio.AbstractEventLoop, state: _LoopState) -> AsyncGenerator[None, None]:
+        """Left suspended, so that the loop closes it, and with it our connections, in ``shutdown_asyncgens``."""
+        try:
+            yield
+        finally:
+            self._states.pop(loop, None)
+            await state.network.close()
 
     def _keep(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         """Hold a reference: the loop itself keeps tasks only weakly."""

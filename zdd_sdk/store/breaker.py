@@ -6,6 +6,7 @@ row without a success between, because one slow script is not an absent Redis.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from zdd_sdk.errors import StoreUnavailable
 from zdd_sdk.store.forklock import ForkLock
 
 __all__ = ["CLOSED", "Breaker", "BreakerState", "admit", "note_failure", "note_success"]
+
+_log = logging.getLogger("zdd.store")
 
 PATIENCE = 3
 """Failures in a row, without a success, that open the breaker."""
@@ -120,12 +123,22 @@ class Breaker:
         """An ask was answered."""
         if self.state is not CLOSED:
             with self._lock:
-                self.state = note_success(self.state)
+                before, self.state = self.state, note_success(self.state)
+            if before.opened:
+                _log.warning("Redis is back")
 
     def failed(self, reason: str) -> None:
         """An ask was given up."""
         with self._lock:
             before, self.state = self.state, note_failure(self.state, reason, self._clock(), lenient=self.lenient)
             opens = self.state.opened and not before.opened
-        if opens and self._on_open:
-            self._on_open()
+        if opens:
+            _log.warning("Redis is away (%s): asks fail at once until a probe succeeds", reason)
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            if self._on_open:
+                self._on_open()
+        except Exception:  # noqa: BLE001 - whoever opened the breaker gets its ask's error, not a listener's
+            _log.exception("a listener to the breaker failed")

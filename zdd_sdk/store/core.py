@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zdd_sdk.errors import StoreNotConfigured, StoreReplyError, StoreUnavailable
+from zdd_sdk.errors import StoreNotConfigured, StoreReplyError, StoreUnavailable, ZddError
 from zdd_sdk.settings import StoreSettings
 from zdd_sdk.store.batch import Question, conclude
 from zdd_sdk.store.breaker import Breaker
@@ -17,7 +19,7 @@ from zdd_sdk.store.link import Limits, Link, Login, Network, make_tls
 from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.route import Route, make_route
 from zdd_sdk.store.trip import Terms, answer
-from zdd_sdk.store.url import Target
+from zdd_sdk.store.url import Target, is_embedded
 
 if TYPE_CHECKING:
     from zdd_sdk.store.blocking_link import BlockingNetwork
@@ -26,6 +28,7 @@ __all__ = ["Core"]
 
 N = TypeVar("N", bound=Network)
 
+_log = logging.getLogger("zdd.store")
 _NOTHING: Call[Any] = Call(read=bool, command=("PING",))
 
 
@@ -51,6 +54,8 @@ class Core:
         self._route: Route
         self._logins: dict[str, Login] = {}
         self._blocking: BlockingNetwork | None = None
+        self._embedded = is_embedded(settings.redis_url)
+        self._finding: threading.Thread | None = None
 
     @property
     def ready(self) -> bool:
@@ -134,8 +139,26 @@ class Core:
         except StoreUnavailable as failure:
             failure.sent = any(question.sent for question in questions)
             self.breaker.failed(failure.reason)
+            if failure.reason == "refused" and self._embedded:
+                self._find_again()
             raise
         self.breaker.succeeded()
+
+    def _find_again(self) -> None:
+        """An engine of our own may have died with its supervisor: join or start another, beside this ask."""
+        if self._finding is None or not self._finding.is_alive():
+            self._finding = threading.Thread(target=self._swap, name="zdd-find", daemon=True)
+            self._finding.start()
+
+    def _swap(self) -> None:
+        try:
+            found = self._find()
+        except ZddError as error:
+            _log.warning("no engine of our own: %s", error)
+            return
+        with self._lock:
+            if found != self._target:
+                self._target = self._prepare(found)
 
     def blocking_network(self) -> BlockingNetwork:
         """The connections of the blocking store."""
@@ -172,10 +195,9 @@ class Core:
             message = "store.redis_url is off, and something needs a store: set ZDD_REDIS_URL"
             raise StoreNotConfigured(message)
         tls = make_tls(self.settings.ca_file) if target.tls else None
-        self._logins = {
-            "": Login(target.username, target.password, target.db, tls),
-            "sentinel": Login(target.sentinel_username, target.sentinel_password, 0, tls),
-        }
+        # Changed in place: networks that exist already look here.
+        self._logins[""] = Login(target.username, target.password, target.db, tls)
+        self._logins["sentinel"] = Login(target.sentinel_username, target.sentinel_password, 0, tls)
         self._terms.plain = target.engine == "fakeredis"
         self.breaker.lenient = target.kind == "cluster"
         self._route = make_route(target)

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -149,6 +150,7 @@ class Engine:
         self._command = candidate.command
         self._args = tuple(args)
         self._directory = directory
+        self._dump = f"zdd-{secrets.token_hex(8)}.rdb"
         self._log: IO[bytes]
         self._last_words = ""
 
@@ -259,7 +261,9 @@ class Engine:
         file = self._args[:1] if self._args and not self._args[0].startswith("--") else ()
         directory = str(self._directory or tempfile.gettempdir())
         ours = ["--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--loglevel", "warning"]
-        return [*file, *ours, "--save", "", "--appendonly", "no", "--daemonize", "no", *self._args[len(file) :]]
+        # A name of its own: an engine loads whatever dump.rdb it finds, and exits if another engine's is newer.
+        ours += ["--dbfilename", self._dump, "--save", "", "--appendonly", "no", "--daemonize", "no"]
+        return [*file, *ours, *self._args[len(file) :]]
 
     def _choose_port(self) -> int:
         if self.kind == "fakeredis":

@@ -23,7 +23,7 @@ from urllib.parse import unquote_to_bytes
 
 from zdd_sdk.errors import SettingsError
 
-__all__ = ["Address", "Target", "parse_url"]
+__all__ = ["Address", "Target", "is_embedded", "parse_url"]
 
 Kind = Literal["single", "sentinel", "cluster", "embedded", "off"]
 
@@ -82,6 +82,11 @@ class Target:
     sentinel_password: str | None = field(default=None, repr=False)
 
 
+def is_embedded(url: str | None) -> bool:
+    """Whether a store URL asks for an engine of our own."""
+    return url is None or url in ("embedded://", "embedded")
+
+
 def parse_url(url: str | None, option: str = "store.redis_url") -> Target:
     """Read a store URL; ``None`` is ``embedded://``, ``"off"`` is no store.
 
@@ -93,7 +98,7 @@ def parse_url(url: str | None, option: str = "store.redis_url") -> Target:
         SettingsError: not a store URL. The message names the option and quotes nothing of the URL,
             because anything in it may be the password.
     """
-    if url is None or url in ("embedded://", "embedded"):
+    if url is None or is_embedded(url):
         return Target("embedded")
     if url == "off":
         return Target("off")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -18,7 +19,7 @@ from zdd_sdk.errors import StoreUnavailable
 from zdd_sdk.store import Call, finish, trip
 from zdd_sdk.store.aio_link import AsyncioLink
 from zdd_sdk.store.connect import Stores
-from zdd_sdk.store.engine import Engine
+from zdd_sdk.store.engine import Engine, start_engine
 from zdd_sdk.testing.flow import Flow
 from zdd_sdk.testing.tap import RespTap
 
@@ -323,3 +324,75 @@ def test_both_colours_share_one_breaker(open_stores: OpenStores, real_engine: En
         finish(stores.blocking.ask(call))
     assert asyncio.run(stores.aio.ask(call, probe=True)) == (None,)
     assert finish(stores.blocking.ask(call)) == (None,)
+
+
+def test_a_loop_that_is_gone_is_forgotten(open_stores: OpenStores, real_engine: Engine) -> None:
+    import weakref
+
+    stores = open_stores(real_engine.url)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await stores.aio.ask(command("PING"))
+
+    asyncio.run(main())
+    gc.collect()
+    assert loops[0]() is None
+
+
+def test_an_engine_of_our_own_that_died_is_found_again(
+    open_flow: Callable[..., Flow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zdd_sdk.store import embedded
+
+    with start_engine("auto") as first, start_engine("auto") as second:
+        urls = [first.url, second.url]
+        monkeypatch.setattr(embedded, "shared_engine", lambda *_: urls.pop(0))
+        flow = open_flow(None)
+        assert flow(flow.store.ask(command("SET", "{k}", "1"))) == (b"OK",)
+        first.kill()
+        answers: list[Any] = []
+        deadline = time.monotonic() + 10
+        while not answers and time.monotonic() < deadline:
+            with contextlib.suppress(StoreUnavailable):
+                answers += flow(flow.store.ask(command("GET", "{k}"), probe=True))
+        assert answers == [None]
+        assert urls == []
+
+
+@pytest.mark.parametrize("login", ["", ":s3cret@"])
+def test_a_unix_socket_is_served(open_flow: Callable[..., Flow], tmp_path: Any, login: str) -> None:
+    path = tmp_path / "r.sock"
+    arguments = ["--unixsocket", str(path), *(["--requirepass", "s3cret"] if login else [])]
+    with start_engine("auto", args=arguments):
+        flow = open_flow(f"unix://{login}{path}?db=1")
+        for number in range(1, 4):
+            assert flow(flow.store.ask(count())) == (number,)
+    with pytest.raises(StoreUnavailable) as caught:
+        flow(flow.store.ask(count()))
+    assert caught.value.reason == "refused"
+
+
+def test_the_breaker_says_once_that_redis_is_away_and_once_that_it_is_back(
+    open_flow: Callable[..., Flow], real_engine: Engine, open_tap: Callable[[str], RespTap], caplog: Any
+) -> None:
+    def crash() -> None:
+        message = "a listener of ours"
+        raise RuntimeError(message)
+
+    tap = open_tap(real_engine.url)
+    flow = open_flow(tap.url, on_breaker_open=crash)
+    tap.refuse()
+    with caplog.at_level(logging.WARNING, logger="zdd.store"):
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                flow(flow.store.ask(command("PING"), probe=True))
+        tap.heal()
+        for _ in range(3):
+            flow(flow.store.ask(command("PING"), probe=True))
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message for message in messages if message.startswith("Redis is")] == [
+        "Redis is away (refused): asks fail at once until a probe succeeds",
+        "Redis is back",
+    ]
