@@ -319,6 +319,8 @@ class Engine:
             self.process.wait()
         self._dismiss_guard()
         self._close_log()
+        if self._directory is None:
+            Path(tempfile.gettempdir(), self._dump).unlink(missing_ok=True)  # what a replica was sent
 
     def _close_log(self) -> None:
         if not self._log.closed:

@@ -97,6 +97,13 @@ def test_a_directory_can_keep_what_the_engine_writes(tmp_path: Path) -> None:
         assert engine.ask("GET", "a") == b"1"
 
 
+def test_what_another_engine_left_behind_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "dump.rdb").write_bytes(b"REDIS9999 of another engine")
+
+    with start_engine("real", directory=tmp_path) as engine:
+        assert engine.ask("DBSIZE") == 0
+
+
 def test_an_engine_that_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = "redis_version:6.2.14\\r\\nprocess_id:%d\\r\\n"
     shim = tmp_path / "redis-server"
