@@ -44,6 +44,9 @@ class ClusterStore:
             raise StoreUnavailable(message)
         return await self._store.ask(*calls, probe=probe)
 
+    async def shield(self, flow):
+        return await self._store.shield(flow)
+
 
 def test_login_gives_a_new_id_under_the_users_tag_and_keeps_the_data(flow, visitor):
     flow(visitor.visit(writing(cart=[1])))
@@ -382,3 +385,16 @@ def test_a_cross_site_post_with_our_cookie_is_like_any_other(flow, visitor):
 def test_control_a_same_site_post_sets_one(flow, visitor):
     reply = flow(visitor.visit(writing(a=1), method="POST", headers={"sec-fetch-site": "same-origin"}))
     assert reply.cookie is not None
+
+
+def test_a_login_keeps_its_data_though_another_login_has_emptied_the_old_id(flow, visitor):
+    """Three requests at once: one saves, one logs bob in (which empties ada's old session), one logs ada in again."""
+    flow(visitor.visit(login("ada")))
+    flow(visitor.visit(writing(cart=[1])))
+    exchange = visitor.exchange()
+    session = flow(visitor.sessions.load(exchange))
+    flow(visitor.visit(writing(other=1)))
+    flow(visitor.visit(login("bob"), keep=False))
+    session.login("ada")
+    visitor.receive(flow(visitor.depart(exchange)))
+    assert flow(visitor.visit(state)).result == ("ada", {"cart": [1]})

@@ -23,6 +23,7 @@ class Record:
     fields: dict[str, Any]
     user: str | None = None
     marker: bool = False
+    emptied: bool = False
 
 
 @dataclass
@@ -188,7 +189,7 @@ class Machine(RuleBasedStateMachine):
     def model_login(self, request):
         fields = dict(request.now)
         old = self.records.get(request.number)
-        if old is not None and request.keep and not request.from_marker:
+        if old is not None and request.keep and not (request.from_marker or old.emptied):
             others = {name for name in NAMES if old.fields.get(name) != request.before.get(name)}
             for name in others - request.sets.keys() - request.deletes:
                 fields.pop(name, None)
@@ -196,7 +197,7 @@ class Machine(RuleBasedStateMachine):
                     fields[name] = old.fields[name]
         if old is not None and not old.marker:
             kept = Record(copy.deepcopy(old.fields), old.user) if request.keep else Record({})
-            self.records[request.number] = Record(kept.fields, kept.user, marker=True)
+            self.records[request.number] = Record(kept.fields, kept.user, marker=True, emptied=not request.keep)
         return self.create(Record(copy.deepcopy(fields), request.user))
 
 

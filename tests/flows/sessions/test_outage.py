@@ -144,7 +144,7 @@ def test_a_logout_that_cannot_be_kept_is_answered_503_and_can_be_sent_again(tap,
     assert reply.values("retry-after") == ["1"]
     tap.heal()
     assert patiently(flow, visitor).result == ("ada", {"a": 1, "cart": [1]})
-    assert flow(visitor.visit(logout)).status == 200
+    assert patiently(flow, visitor, logout).status == 200
     assert visitor.cookie is None
 
 
@@ -185,11 +185,11 @@ def test_a_change_that_cannot_be_saved_leaves_the_answer_as_it_is(tap, flow, vis
     assert (reply.status, reply.cookie) == (200, None)
 
 
-def patiently(flow, visitor):
-    """Read again until the breaker has let a probe through."""
+def patiently(flow, visitor, handler=state):
+    """Ask again until the breaker has let a probe through."""
     for _ in range(100):
-        reply = flow(visitor.visit(state))
-        if reply.status == 200 and reply.result[0] is not None:
+        reply = flow(visitor.visit(handler))
+        if reply.status == 200 and (handler is logout or reply.result[0] is not None):
             return reply
         flow(visitor.store.sleep(0.05))
     return reply

@@ -6,7 +6,8 @@ if fields.err then return {'error', fields.err} end
 if #fields == 0 then return {'none'} end
 local meta = {}
 for i = 1, #fields, 2 do meta[fields[i]] = fields[i + 1] end
-if meta['_g'] == ARGV[2] or ARGV[3] ~= '1' then fields = {} end
+-- a marker without a beginning was emptied by another user's login: there is nothing to bring along
+if meta['_g'] == ARGV[2] or ARGV[3] ~= '1' or not meta['_c'] then fields = {} end
 if meta['_k'] then return {'ok', fields} end
 
 local grace = tonumber(ARGV[1])
