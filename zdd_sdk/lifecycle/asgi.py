@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
 from zdd_sdk.http import Answer
+from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
 from zdd_sdk.lifecycle.checks import LoopRunner
 from zdd_sdk.lifecycle.core import Lifecycle, active
 from zdd_sdk.lifecycle.servers.signals import chain_sigterm
 
 __all__ = ["OuterHalf", "loop_runner", "run_alone", "stop"]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MARK = "zdd.outer"
 _CLOSE = (b"connection", b"close")
@@ -35,7 +30,7 @@ class OuterHalf:
             does), let that one take over; for adapters, which wrap applications they know nothing of.
     """
 
-    def __init__(self, app: App, lifecycle: Lifecycle, *, follow: bool = False) -> None:
+    def __init__(self, app: AsgiApp, lifecycle: Lifecycle, *, follow: bool = False) -> None:
         self.app = app
         self.lifecycle = lifecycle
         self._follow = follow
