@@ -8,7 +8,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from zdd_sdk import ZeroDowntime
-from zdd_sdk.errors import SettingsError
+from zdd_sdk.errors import SettingsError, StoreNotConfigured
 from zdd_sdk.http import Exchange
 from zdd_sdk.sessions import Session
 
@@ -19,6 +19,7 @@ async def user_session(connection: HTTPConnection) -> Session:
     """Load the session of this request: one trip to Redis, once per request.
 
     Raises:
+        StoreNotConfigured: the service runs with ``redis_url="off"``.
         SessionUnavailable: Redis is away and ``on_unavailable`` is ``fail``; answered with 503.
     """
     zdd, exchange = _wired(connection)
@@ -33,10 +34,14 @@ async def lazy_session(connection: HTTPConnection) -> Session:
 
 def _wired(connection: HTTPConnection) -> tuple[ZeroDowntime, Exchange]:
     try:
-        return connection.scope["zdd"], connection.scope["zdd.exchange"]
+        zdd, exchange = connection.scope["zdd"], connection.scope["zdd.exchange"]
     except KeyError:
         message = "the session needs the middleware: app.add_middleware(ZddMiddleware, zdd=zdd)"
         raise SettingsError(message) from None
+    if exchange.store is None and not zdd.stock:
+        message = "the session needs a store, and this service runs with redis_url=off: set ZDD_REDIS_URL"
+        raise StoreNotConfigured(message)
+    return zdd, exchange
 
 
 UserSession = Annotated[Session, Depends(user_session)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 
 from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.routing import Router
 
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.http.asgi import AsgiApp, Receive, Scope, Send
 from zdd_sdk.lifecycle.asgi import OuterHalf
-from zdd_sdk.web import ExchangeHalf, InnerHalf, LifespanHalf, WebSocketHalf
+from zdd_sdk.web import InnerHalf, ProblemHalf, ServiceHalf
 
 __all__ = ["ZddMiddleware"]
 
@@ -23,8 +25,9 @@ class ZddMiddleware:
 
     ``app.add_middleware(ZddMiddleware, zdd=zdd)`` is all: when the first scope arrives (the lifespan)
     the outer half is laid around the whole application, outside even Starlette's own error handling,
-    and the inner half around the router, below all user middleware. So the order in which middleware
-    was added does not matter. Around anything that is not a Starlette application it stays where it is.
+    and the inner half around its router and those of mounted applications, below all user middleware.
+    So the order in which middleware was added does not matter. ``ZddMiddleware(app, zdd=zdd)`` around
+    an application does the same; around one that is not Starlette's there is only the outer half.
 
     Args:
         app: the application below; Starlette fills it in.
@@ -34,45 +37,51 @@ class ZddMiddleware:
     def __init__(self, app: AsgiApp, *, zdd: ZeroDowntime) -> None:
         self.app = app
         self._zdd = zdd
-        self._here = self._outer(app)
+        self._here = _outer(app, zdd)
         self._installed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one scope: in place until installed, from then on pass it through."""
+        """Handle one scope: in place, unless it came through the outer half that was laid around all."""
         if not self._installed:
-            self._install(scope.get("app"))
-        if "zdd" in scope:
-            await self.app(scope, receive, send)
-            return
-        scope["zdd"] = self._zdd
-        await self._here(scope, receive, send)
-
-    def _outer(self, app: AsgiApp) -> AsgiApp:
-        exchange = ExchangeHalf(app, self._zdd.participants, self._zdd.aio_store)
-        sockets = WebSocketHalf(exchange, self._zdd.lifecycle, self._zdd.aio_store)
-        half = LifespanHalf(sockets, self._zdd)
-        # In stock mode the server's own SIGTERM handling stays: no drain and no health paths, as without zdd.
-        return half if self._zdd.stock else OuterHalf(half, self._zdd.lifecycle)
-
-    def _install(self, app: object) -> None:
-        self._installed = True
-        if not isinstance(app, Starlette) or app.middleware_stack is None:
-            return
-        app.router.middleware_stack = InnerHalf(app.router.middleware_stack, self._zdd.participants)
-        app.middleware_stack = _Marked(self._outer(app.middleware_stack), self._zdd)
-        for entry in app.user_middleware:
-            name = getattr(entry.cls, "__name__", "")
-            if name in _RIVALS:
-                _log.warning("%s is installed beside ZddMiddleware: %s", name, _RIVALS[name])
+            self._installed = True
+            _install(self.app if isinstance(self.app, Starlette) else scope.get("app"), self._zdd)
+        app = self.app if scope.get("zdd") is self._zdd else self._here
+        await app(scope, receive, send)
 
 
-class _Marked:
-    """Marks each scope as handled by this service's zdd, so that the middleware inside passes it through."""
+def _outer(app: AsgiApp, zdd: ZeroDowntime) -> AsgiApp:
+    # In stock mode the server's own SIGTERM handling stays: no drain and no health paths, as without zdd.
+    return ServiceHalf(app, zdd) if zdd.stock else OuterHalf(ServiceHalf(app, zdd), zdd.lifecycle)
 
-    def __init__(self, app: AsgiApp, zdd: ZeroDowntime) -> None:
-        self.app = app
-        self._zdd = zdd
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["zdd"] = self._zdd
-        await self.app(scope, receive, send)
+def _install(app: object, zdd: ZeroDowntime) -> None:
+    if not isinstance(app, Starlette):
+        return
+    _lay_inner(app, set())
+    stack = app.middleware_stack = app.middleware_stack or app.build_middleware_stack()
+    if isinstance(stack, OuterHalf | ServiceHalf):
+        return
+    if isinstance(stack, ServerErrorMiddleware):
+        stack.app = ProblemHalf(stack.app)
+    if any(entry.kwargs.get("zdd") is zdd for entry in app.user_middleware):
+        app.middleware_stack = _outer(stack, zdd)
+    for entry in app.user_middleware:
+        if (name := getattr(entry.cls, "__name__", "")) in _RIVALS:
+            _log.warning("%s is installed beside ZddMiddleware: %s", name, _RIVALS[name])
+
+
+def _lay_inner(found: object, seen: set[int]) -> None:
+    """Lay the inner half around the router of an application, and of each one mounted in it."""
+    if id(found) in seen:
+        return
+    seen.add(id(found))
+    if isinstance(found, Starlette) and not isinstance(found.router.middleware_stack, InnerHalf):
+        found.router.middleware_stack = InnerHalf(found.router.middleware_stack)
+    if isinstance(found, Starlette | Router):
+        for route in found.routes:
+            _lay_inner(route, seen)
+    else:
+        # A mount, an included router (FastAPI ≥ 0.140), or middleware around an application.
+        for name in ("app", "original_router"):
+            if (below := getattr(found, name, None)) is not None:
+                _lay_inner(below, seen)

@@ -3,134 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
+from tests.web.harness import Client, FakePart, FakeStore, build, route, run, using
 from zdd_sdk.errors import SessionUnavailable, StoreUnavailable
-from zdd_sdk.http import Answer, Exchange, Hold, current_exchange, problem_of
+from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.http.asgi import AsgiApp, Message
-from zdd_sdk.store import Call
 from zdd_sdk.web import ExchangeHalf, InnerHalf, merge_headers
-
-
-class FakeStore:
-    """Counts trips and answers each call with its own name."""
-
-    def __init__(self, failure: Exception | None = None) -> None:
-        self.trips: list[list[str]] = []
-        self.failure = failure
-
-    async def ask(self, *calls: Call[Any], probe: bool = False) -> tuple[Any, ...]:
-        self.trips.append([call.name for call in calls])
-        await asyncio.sleep(0)
-        if self.failure:
-            raise self.failure
-        return tuple(call.read(call.name) for call in calls)
-
-
-def question(name: str) -> Call[Any]:
-    return Call(read=lambda reply: reply, command=(name,), keys=("k",))
-
-
-class FakePart:
-    """Asks ``waves`` one after the other, releases its hold when the last one is done."""
-
-    def __init__(self, name: str, *waves: Sequence[str], fatal: bool = False) -> None:
-        self.name = name
-        self.waves = waves
-        self.fatal = fatal
-        self.results: list[Any] = []
-        self.statuses: list[int] = []
-
-    def use(self, exchange: Exchange, hold: Hold | None = None) -> None:
-        exchange.parts[self.name] = [list(self.waves), hold]
-
-    def leaving(self, exchange: Exchange) -> Sequence[Call[Any]]:
-        waves, _ = exchange.parts.get(self.name, ([], None))
-        self.statuses.append(exchange.status)
-        return [question(name) for name in waves.pop(0)] if waves else ()
-
-    def left(self, exchange: Exchange, results: Sequence[Any]) -> None:
-        self.results.append(tuple(results))
-        waves, hold = exchange.parts[self.name]
-        exchange.response_headers.append(("set-cookie", f"{self.name}=1"))
-        if hold and not waves:
-            hold.release()
-
-    def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
-        return problem_of(error) if self.fatal else None
-
-
-class Client:
-    """Runs one request and keeps what was sent, in order, with what else happened."""
-
-    def __init__(self, app: AsgiApp) -> None:
-        self.app = app
-        self.events: list[Any] = []
-
-    async def get(self, path: str = "/", headers: Sequence[tuple[bytes, bytes]] = ()) -> Client:
-        async def receive() -> Message:
-            return {"type": "http.request"}
-
-        async def send(message: Message) -> None:
-            self.events.append(message)
-
-        scope = {"type": "http", "method": "GET", "path": path, "headers": list(headers), "scheme": "http"}
-        await self.app(scope, receive, send)
-        return self
-
-    @property
-    def messages(self) -> list[Message]:
-        return [event for event in self.events if not isinstance(event, str)]
-
-    @property
-    def status(self) -> int:
-        return int(self.messages[0]["status"])
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        return list(self.messages[0]["headers"])
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.messages[1:])
-
-
-Handler = Callable[[Exchange], Awaitable[None]]
-
-
-def route(handler: Handler | None = None, *bodies: bytes, status: int = 200) -> AsgiApp:
-    """A route that runs ``handler`` and answers with one body, or a stream of several."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        exchange = current_exchange()
-        assert exchange is not None
-        if handler:
-            await handler(exchange)
-        await send({"type": "http.response.start", "status": status, "headers": [(b"x-route", b"1")]})
-        chunks = bodies or (b"hello",)
-        for index, chunk in enumerate(chunks):
-            await send({"type": "http.response.body", "body": chunk, "more_body": index < len(chunks) - 1})
-
-    return app
-
-
-def build(app: AsgiApp, *parts: FakePart, store: FakeStore | None = None) -> Client:
-    return Client(ExchangeHalf(InnerHalf(app, parts), parts, lambda: store))  # type: ignore[arg-type,return-value]
-
-
-def run(client: Client, **request: Any) -> Client:
-    return asyncio.run(client.get(**request))
-
-
-def using(*parts: FakePart, hold: bool = False) -> Handler:
-    async def handler(exchange: Exchange) -> None:
-        for part in parts:
-            part.use(exchange, exchange.hold() if hold else None)
-
-    return handler
 
 
 def test_nothing_used_makes_no_trip() -> None:
@@ -301,7 +182,7 @@ def test_our_own_errors_become_problems_below_user_middleware() -> None:
 
         return call
 
-    client = Client(ExchangeHalf(user_middleware(InnerHalf(route(handler), ())), (), lambda: None))
+    client = Client(ExchangeHalf(user_middleware(InnerHalf(route(handler))), (), lambda: None))
     run(client)
 
     assert [503] == seen
@@ -309,7 +190,7 @@ def test_our_own_errors_become_problems_below_user_middleware() -> None:
 
 
 def test_a_forgotten_hold_is_said_and_does_not_hang(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setattr("zdd_sdk.web.asgi._HOLD_AFTER_RETURN", 0.01)
+    monkeypatch.setattr("zdd_sdk.web.inner._HOLD_AFTER_RETURN", 0.01)
 
     async def handler(exchange: Exchange) -> None:
         exchange.hold()

@@ -6,6 +6,7 @@ the variable itself is never set again during the request, so that thread pools 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from zdd_sdk.store import Call, Store
 
 __all__ = ["Exchange", "Hold", "Participant", "current_exchange", "exchange_variable"]
+
+_log = logging.getLogger("zdd.web")
 
 exchange_variable: ContextVar[Exchange | None] = ContextVar("zdd_exchange", default=None)
 """Set once per request by the driver."""
@@ -51,21 +54,21 @@ class Participant(Protocol):
 class Hold:
     """Keeps an answer's bytes back until released; made by `Exchange.hold`."""
 
-    __slots__ = ("_exchange", "_released")
+    __slots__ = ("_exchange",)
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._released = False
 
     def release(self) -> None:
-        """Let the bytes go once no other hold is left; calling it twice is harmless."""
-        if not self._released:
-            self._released = True
-            self._exchange.let_go()
+        """Let the bytes go once no other hold is left; from any thread, and twice is harmless."""
+        self._exchange.let_go(self)
 
 
 class Exchange:
     """One request and its answer.
+
+    Holds and callbacks may be used from several threads at once. There is no lock: whoever adds looks
+    again afterwards, and taking one out of a list or a set is atomic. A callback that fails is logged.
 
     Attributes:
         method: HTTP method in upper case; ``WEBSOCKET`` for a WebSocket.
@@ -75,7 +78,7 @@ class Exchange:
         status: status of the answer, 0 until it is known.
         response_headers: headers parts want on the answer, added before its first byte.
         parts: state of each participant by name.
-        held: how many holds are not yet released.
+        participants: the parts, in their fixed order; set by the driver.
         awaits_commit: database glue sets it where the commit comes after the route's answer; a held
             answer then waits for `committed`, at the latest for the route's return.
         commit_observed: the application's commit has been seen (or there is none to wait for).
@@ -85,11 +88,12 @@ class Exchange:
         "_after_commit",
         "_final_bytes",
         "_headers",
+        "_holds",
         "_when_released",
         "awaits_commit",
         "commit_observed",
-        "held",
         "method",
+        "participants",
         "parts",
         "path",
         "response_headers",
@@ -108,13 +112,14 @@ class Exchange:
         self.status = 0
         self.response_headers: list[tuple[str, str]] = []
         self.parts: dict[str, Any] = {}
-        self.held = 0
+        self.participants: Sequence[Participant] = ()
         self.awaits_commit = False
         self.commit_observed = False
         self._headers = headers
-        self._final_bytes: list[Callable[[int, Sequence[tuple[str, str]], bytes], None]] = []
-        self._after_commit: list[Callable[[], object]] = []
-        self._when_released: list[Callable[[], object]] = []
+        self._final_bytes: list[Callable[..., object]] = []
+        self._after_commit: list[Callable[..., object]] = []
+        self._holds: set[Hold] = set()
+        self._when_released: list[Callable[..., object]] = []
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every value of a request header; ``name`` in lower case."""
@@ -130,22 +135,26 @@ class Exchange:
         The inner half then collects the body (unless the handler returned a stream) and sends
         nothing before the leave is done.
         """
-        self.held += 1
-        return Hold(self)
+        hold = Hold(self)
+        self._holds.add(hold)
+        return hold
 
-    def let_go(self) -> None:
-        """Count one hold less; for `Hold`."""
-        self.held -= 1
-        if not self.held:
-            for callback in self._when_released:
-                callback()
+    @property
+    def held(self) -> bool:
+        """Whether a hold is not yet released."""
+        return bool(self._holds)
+
+    def let_go(self, hold: Hold | None = None) -> None:
+        """Take one hold away, or every one of them; for `Hold` and drivers."""
+        self._holds.clear() if hold is None else self._holds.discard(hold)
+        if not self._holds:
+            _run(self._when_released)
 
     def when_released(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once no hold is left: at once if there is none; for drivers."""
-        if self.held:
-            self._when_released.append(callback)
-        else:
-            callback()
+        self._when_released.append(callback)
+        if not self._holds:
+            _run(self._when_released)
 
     def on_final_bytes(self, callback: Callable[[int, Sequence[tuple[str, str]], bytes], None]) -> None:
         """Call ``callback(status, headers, body)`` with the answer as the route made it, identity-encoded.
@@ -156,24 +165,34 @@ class Exchange:
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once the application's commit has been observed, before the leave."""
+        self._after_commit.append(callback)
         if self.commit_observed:
-            callback()
-        else:
-            self._after_commit.append(callback)
+            _run(self._after_commit)
 
     def final_bytes(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Run the final-bytes callbacks; for drivers."""
-        for callback in self._final_bytes:
-            callback(status, headers, body)
+        _run(self._final_bytes, status, headers, body)
 
     def committed(self) -> None:
         """Note that the commit has been observed and run the callbacks once; for drivers and database glue."""
-        if not self.commit_observed:
-            self.commit_observed = True
-            for callback in self._after_commit:
-                callback()
+        self.commit_observed = True
+        if self._after_commit:
+            _run(self._after_commit)
 
     @property
     def wants_final_bytes(self) -> bool:
         """Whether any participant waits for the whole body."""
         return bool(self._final_bytes)
+
+
+def _run(callbacks: list[Callable[..., object]], *arguments: object) -> None:
+    """Take the callbacks out, first added first, and call each once, whatever the others do."""
+    while callbacks:
+        try:
+            callback = callbacks.pop(0)
+        except IndexError:  # another thread was faster
+            return
+        try:
+            callback(*arguments)
+        except Exception:  # noqa: BLE001 - a participant's hook must not fail the application's request
+            _log.exception("a callback of an exchange failed: %s", getattr(callback, "__qualname__", callback))

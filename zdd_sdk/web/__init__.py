@@ -1,15 +1,20 @@
 """The exchange: how the parts take part in a request, on ASGI."""
 
-from zdd_sdk.web.asgi import ExchangeHalf, InnerHalf, send_answer
+from zdd_sdk.web.asgi import ExchangeHalf, ProblemHalf, send_answer
+from zdd_sdk.web.inner import InnerHalf
 from zdd_sdk.web.leave import leave, merge_headers
 from zdd_sdk.web.lifespan import LifespanHalf
-from zdd_sdk.web.websocket import SERVICE_RESTART, WebSocketHalf
+from zdd_sdk.web.service import ServiceHalf
+from zdd_sdk.web.websocket import SERVICE_RESTART, TRY_AGAIN_LATER, WebSocketHalf
 
 __all__ = [
     "SERVICE_RESTART",
+    "TRY_AGAIN_LATER",
     "ExchangeHalf",
     "InnerHalf",
     "LifespanHalf",
+    "ProblemHalf",
+    "ServiceHalf",
     "WebSocketHalf",
     "leave",
     "merge_headers",

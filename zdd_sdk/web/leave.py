@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from zdd_sdk.errors import StoreReplyError, StoreUnavailable
-from zdd_sdk.http import Answer, Exchange, Participant
+from zdd_sdk.errors import StoreReplyError, StoreUnavailable, ZddError
+from zdd_sdk.http import Answer, Exchange, Participant, problem, problem_of
 from zdd_sdk.store import Call
 
 __all__ = ["leave", "merge_headers"]
@@ -17,45 +17,100 @@ _log = logging.getLogger("zdd.web")
 _REPLACED = frozenset({"cache-control"})
 _MERGED = frozenset({"vary"})
 
+_Wanted = list[tuple[Participant, Sequence[Call[Any]]]]
+
 
 async def leave(exchange: Exchange, participants: Sequence[Participant]) -> Answer | None:
     """Ask everything the participants want asked; a flow over the exchange's store.
 
     Waves go on until no participant asks for more: one for nearly every request, none where no part
-    was used, two for a login on a Cluster.
+    was used, two for a login on a Cluster. Once begun it comes to its end even if the caller is
+    cancelled, because a client that hangs up must not leave a login or a logout half done.
 
     Returns:
-        ``None``, or the answer to send instead because a part cannot live without its trip.
+        ``None``, or the answer to send instead: a part cannot live without its trip, or refuses what
+        it was asked to keep.
     """
-    while wanted := [(part, calls) for part in participants if (calls := part.leaving(exchange))]:
+    departure = _Departure(exchange, participants)
+    wanted = departure.wanted()
+    if wanted and exchange.store is not None:
+        await exchange.store.shield(departure.run(wanted))
+    elif wanted:
+        departure.unavailable(wanted, StoreUnavailable("a part wants to ask Redis, and this application has no store"))
+    return departure.answer
+
+
+class _Departure:
+    """One leave under way.
+
+    Attributes:
+        answer: what to send instead; the first reason counts.
+    """
+
+    def __init__(self, exchange: Exchange, participants: Sequence[Participant]) -> None:
+        self.answer: Answer | None = None
+        self._exchange = exchange
+        self._parts = list(participants)
+
+    def wanted(self) -> _Wanted:
+        """What each part asks in the next wave."""
+        return [(part, calls) for part in tuple(self._parts) if (calls := self._leaving(part))]
+
+    def _leaving(self, part: Participant) -> Sequence[Call[Any]]:
         try:
-            results = await _ask(exchange, wanted)
+            return part.leaving(self._exchange)
+        except Exception as error:  # noqa: BLE001
+            self._drop(part, error)
+            return ()
+
+    async def run(self, wanted: _Wanted) -> None:
+        """Ask wave by wave."""
+        while wanted:
+            await self._wave(wanted)
+            wanted = self.wanted()
+
+    async def _wave(self, wanted: _Wanted) -> None:
+        assert self._exchange.store is not None  # noqa: S101 - for type checkers
+        try:
+            results = await self._exchange.store.ask(*(call for _, calls in wanted for call in calls))
         except (StoreUnavailable, StoreReplyError) as error:
-            return _unavailable(exchange, [part for part, _ in wanted], error)
+            self.unavailable(wanted, error)
+            return
+        except ZddError as error:  # a reply that cannot be read: whose, the store does not say
+            for part, _ in wanted:
+                self._drop(part, error)
+            return
         for part, calls in wanted:
-            part.left(exchange, results[: len(calls)])
+            self._left(part, results[: len(calls)])
             results = results[len(calls) :]
-    return None
 
+    def _left(self, part: Participant, results: Sequence[Any]) -> None:
+        try:
+            part.left(self._exchange, results)
+        except Exception as error:  # noqa: BLE001
+            self._drop(part, error)
 
-async def _ask(exchange: Exchange, wanted: list[tuple[Participant, Sequence[Call[Any]]]]) -> tuple[Any, ...]:
-    if exchange.store is None:
-        message = "a part wants to ask Redis, and this application has no store"
-        raise StoreUnavailable(message)
-    return await exchange.store.ask(*(call for _, calls in wanted for call in calls))
+    def unavailable(self, wanted: _Wanted, error: StoreUnavailable | StoreReplyError) -> None:
+        """Hear from each part what is to be answered where the store is away."""
+        failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error), sent=True)
+        _log.warning("the leave of %s %s found no store: %s", self._exchange.method, self._exchange.path, error)
+        answers = [part.unavailable(self._exchange, failure) for part, _ in wanted]
+        self.answer = self.answer or next((answer for answer in answers if answer is not None), None)
 
-
-def _unavailable(
-    exchange: Exchange, parts: Iterable[Participant], error: StoreUnavailable | StoreReplyError
-) -> Answer | None:
-    failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error), sent=True)
-    _log.warning("the leave of %s %s found no store: %s", exchange.method, exchange.path, error)
-    answers = [part.unavailable(exchange, failure) for part in parts]
-    return next((answer for answer in answers if answer is not None), None)
+    def _drop(self, part: Participant, error: Exception) -> None:
+        """Leave without a part that refuses: its error is the answer, and the others are asked all the same."""
+        exchange = self._exchange
+        self._parts = [other for other in self._parts if other is not part]
+        if isinstance(error, ZddError):
+            _log.warning("%s %s answered %s: %s", exchange.method, exchange.path, error.code, error)
+            self.answer = self.answer or problem_of(error)
+        else:
+            _log.error("%s failed at the leave of %s %s", part.name, exchange.method, exchange.path, exc_info=error)
+            self.answer = self.answer or problem(500, ZddError.code, "what this request changed could not be kept")
 
 
 def merge_headers(
-    headers: Sequence[tuple[bytes, bytes]], extra: Sequence[tuple[str, str]]
+    headers: Iterable[tuple[bytes, bytes]], extra: Sequence[tuple[str, str]]
 ) -> list[tuple[bytes, bytes]]:
     """Return an answer's headers with those the parts want.
 
@@ -75,5 +130,6 @@ def merge_headers(
 
 
 def _merge_list(present: Sequence[bytes], new: bytes) -> bytes:
-    names = [item.strip() for line in (*present, new) for item in line.split(b",") if item.strip()]
-    return b", ".join({item.lower(): item for item in names}.values())
+    names = {item.strip().lower(): item.strip() for line in (*present, new) for item in line.split(b",")}
+    names.pop(b"", None)
+    return b"*" if b"*" in names else b", ".join(names.values())

@@ -103,7 +103,7 @@ class Visitor:
         exchange.status = status
         instead: Answer | None = await leave(exchange, [self.sessions])
         if instead is not None:
-            return Reply(instead.status, instead.headers)
+            return Reply(instead.status, instead.headers, instead.body.decode())
         return Reply(status, exchange.response_headers)
 
     def receive(self, reply: Reply) -> None:
