@@ -135,7 +135,7 @@ class ZeroDowntime:
         """Who else is alive."""
         from zdd_sdk.fleet import Fleet
 
-        return Fleet(
+        fleet = Fleet(
             self.settings.fleet,
             self.keys,
             lambda: self.stores.blocking,
@@ -145,6 +145,8 @@ class ZeroDowntime:
             shown=self.loaded.shown(),
             lifecycle_state=lambda: self.lifecycle.state.value,
         )
+        self.lifecycle.on_stop(fleet.stop)
+        return fleet
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -205,7 +207,6 @@ class ZeroDowntime:
             self.lifecycle.start()
             if self._pulses:
                 self.fleet.start()
-                self.lifecycle.on_stop(self.fleet.stop)
             if self.lifecycle.adapter is None:
                 self.lifecycle.mark_ready()
             self._pid = os.getpid()
