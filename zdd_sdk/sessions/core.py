@@ -193,7 +193,11 @@ class Sessions:
         try:
             replies = await self._ask(exchange, [Load(self._key(identity)) for identity in ids])
         except StoreUnavailable as error:
-            self._go_without(turn, ids, error)
+            if not turn.loaded:
+                self._go_without(turn, ids, error)
+            return
+        if turn.loaded:
+            # Another task of this request was faster, and what it has changed since must stay.
             return
         found = [(identity, reply.stored) for identity, reply in zip(ids, replies, strict=True) if reply.stored]
         refused = next((reply.message for reply in replies if reply.status == "error"), None)
