@@ -156,7 +156,15 @@ def test_an_engine_that_loads_its_data_is_away_for_now(open_flow: OpenFlow, tmp_
             wire.ask_all([("SET", f"k{number}", random.randbytes(1000)) for number in range(2000)])
         engine.ask("SAVE")
         # 10 s of loading, answering now and then.
-        arguments = ["--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024"]
+        dump = next(tmp_path.glob("*.rdb")).name
+        arguments = [
+            "--dbfilename",
+            dump,
+            "--key-load-delay",
+            "5000",
+            "--loading-process-events-interval-bytes",
+            "1024",
+        ]
         with _loading(arguments, tmp_path) as port:
             flow = open_flow(f"redis://127.0.0.1:{port}")
             with pytest.raises(StoreUnavailable) as caught:

@@ -113,6 +113,17 @@ class Cluster:
             len(node.ask("CLUSTER", "SLOTS")) == 3 for node in self.nodes
         )
 
+    def agrees_on(self, slot: int, owner: Engine) -> bool:
+        """Whether every node names this owner of a slot, at the same epoch."""
+        epochs = {node.ask("CLUSTER", "INFO").split(b"cluster_current_epoch:")[1].split()[0] for node in self.nodes}
+        return len(epochs) == 1 and all(
+            any(
+                low <= slot <= high and port == owner.port
+                for low, high, (_, port, *_), *_ in node.ask("CLUSTER", "SLOTS")
+            )
+            for node in self.nodes
+        )
+
     def id_of(self, node: Engine) -> str:
         return str(node.ask("CLUSTER", "MYID").decode())
 
