@@ -63,6 +63,7 @@ class WebSocketHalf:
         finally:
             self._open.discard(socket)
             socket.done()
+            await socket.settle()
             exchange_variable.reset(token)
 
     def _drain(self) -> None:
@@ -99,10 +100,8 @@ class _Socket:
         """
         kind = message["type"]
         if self._closing is not None:
-            if kind == "websocket.close":
-                return
-            message_text = f"this WebSocket was closed with {SERVICE_RESTART}: the instance is draining"
-            raise OSError(message_text)
+            await self._restarted(kind)
+            return
         if kind == "websocket.accept":
             self._accepted, self.exchange.status = True, 101  # from here on no cookie can be set
             message = {**message, "headers": merge_headers(message.get("headers", ()), self.exchange.response_headers)}
@@ -111,6 +110,18 @@ class _Socket:
         await self._send(message)
         if self._due:
             self._restart()
+
+    async def _restarted(self, kind: str) -> None:
+        # Not before our close is out: an application that ends first takes the connection with it.
+        await self.settle()
+        if kind != "websocket.close":
+            message = f"this WebSocket was closed with {SERVICE_RESTART}: the instance is draining"
+            raise OSError(message)
+
+    async def settle(self) -> None:
+        """Wait until a close of ours is out."""
+        if self._closing is not None:
+            await asyncio.wait({self._closing})
 
     def restart_in(self, delay: float) -> None:
         """Close with 1012 after ``delay`` seconds; the application then receives a disconnect."""
