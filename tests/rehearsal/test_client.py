@@ -21,14 +21,19 @@ def answering(*answers: bytes) -> Serve:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer)
             await writer.drain()
-        writer.close()
 
     return serve
 
 
 def play(serve: Serve, client: Callable[[int], Awaitable[None]]) -> None:
+    async def attend(reader, writer) -> None:
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
     async def both() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(attend, "127.0.0.1", 0)
         try:
             await asyncio.wait_for(client(server.sockets[0].getsockname()[1]), 10)
         finally:
@@ -112,7 +117,6 @@ def test_nobody_listening_is_refused() -> None:
 def test_silence_is_a_timeout() -> None:
     async def silent(reader, writer) -> None:
         await reader.read()
-        writer.close()
 
     async def client(port: int) -> None:
         with pytest.raises(Broken, match="timeout"):
