@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from fastapi.responses import StreamingResponse
 from zdd_fastapi import LazySession, UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
 
+logging.basicConfig(level=logging.DEBUG)
+logging.getLogger("site").debug("this log is at debug level")
 zdd = ZeroDowntime(service="hostile")
 app = FastAPI()
 app.add_middleware(ZddMiddleware, zdd=zdd)

@@ -17,7 +17,12 @@ from zdd_sdk.testing.tap import RespTap
 
 COOKIE = "__Host-zdd_session"
 SECRET = "a secret that must never be seen anywhere"
+PASSWORD = "open-sesame-and-never-print-me"
 SESSIONS = "zdd:hostile:development:session:*"
+
+
+issued: set[str] = set()
+"""Every session id that any site has given out."""
 
 
 @dataclass
@@ -85,7 +90,9 @@ class Browser:
 def ask(client: Client, path: str, method: str = "GET", cookies: str = "", **query: str) -> Reply:
     """Ask on an open connection."""
     words = f"{path}?{urlencode(query)}" if query else path
-    return client.ask(words, method, *([f"cookie: {cookies}"] if cookies else []))
+    reply = client.ask(words, method, *([f"cookie: {cookies}"] if cookies else []))
+    issued.update(line.partition("=")[2].partition(";")[0] for line in reply.values("set-cookie"))
+    return reply
 
 
 def told(reply: Reply) -> Any:
@@ -102,10 +109,28 @@ def detail(reply: Reply) -> str:
 
 
 @contextlib.contextmanager
-def open_site(engine: Engine, directory: Path, *arguments: str, **environ: str) -> Iterator[Site]:
-    """Serve the application until the block ends, with a tap between it and the engine."""
+def open_site(
+    engine: Engine, directory: Path, *arguments: str, refused: bool = False, **environ: str
+) -> Iterator[Site]:
+    """Serve the application until the block ends, with a tap between it and the engine, which may refuse at first.
+
+    It logs at debug level; at the end no secret, password or session id may be in what it wrote.
+    """
     with RespTap(engine.url) as tap:
-        given = {"ZDD_REDIS_URL": tap.url, "ZDD_SECRET": SECRET, "ZDD_RELEASE_VERSION": "1", **environ}
+        url = tap.url.replace("redis://", f"redis://shop:{PASSWORD}@")
+        given = {"ZDD_REDIS_URL": url, "ZDD_SECRET": SECRET, "ZDD_RELEASE_VERSION": "1", **environ}
         app = "tests.servers.session_application:app"
+        admit(engine)
+        if refused:
+            tap.refuse()
         with serving(ZDD, directory, *arguments, app=app, environ=given) as server:
             yield Site(server, engine, tap)
+        said = server.text()
+    assert "this log is at debug level" in said
+    assert not [hidden for hidden in (SECRET, PASSWORD, *issued - {""}) if hidden in said]
+
+
+def admit(engine: Engine, password: str = PASSWORD) -> None:
+    """Let the application log in to the engine with a password, and end its connections."""
+    engine.ask("ACL", "SETUSER", "shop", "on", "resetpass", f">{password}", "~*", "&*", "+@all")
+    engine.ask("CLIENT", "KILL", "USER", "shop")
