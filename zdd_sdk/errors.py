@@ -113,9 +113,7 @@ class StoreUnavailable(ZddError, ConnectionError):
     code = "store-unavailable"
     status = 503
 
-    def __init__(
-        self, message: str, *, sent: bool = False, retry_after: float = 1.0, reason: str = "lost"
-    ) -> None:
+    def __init__(self, message: str, *, sent: bool = False, retry_after: float = 1.0, reason: str = "lost") -> None:
         super().__init__(message)
         self.sent = sent
         self.retry_after = retry_after
