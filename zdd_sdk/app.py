@@ -34,6 +34,8 @@ class ZeroDowntime:
         service: name of the service; names the keys in Redis.
         environment: deployment environment; names the keys in Redis.
         redis_url: where Redis is; default ``ZDD_REDIS_URL``, else an embedded engine in development.
+        redis_credentials: returns user name (or ``None``) and password for each new connection to Redis, for
+            managed services with short-lived tokens; must not block.
         directory: where ``zdd.toml`` or ``pyproject.toml`` lies; default the working directory.
         options: any other option, by part: ``sessions={"idle_timeout": "1h"}``.
 
@@ -47,12 +49,14 @@ class ZeroDowntime:
         *,
         environment: str | None = None,
         redis_url: str | None = None,
+        redis_credentials: Callable[[], tuple[str | None, str]] | None = None,
         directory: Path | None = None,
         **options: Any,
     ) -> None:
         given = {"service": service, "environment": environment, "store.redis_url": redis_url}
         arguments = {**options, **{name: value for name, value in given.items() if value is not None}}
         self._directory = directory
+        self._credentials = redis_credentials
         self._pid = 0
         self._lock = threading.Lock()
         self._around: ZeroDowntime | None = None
@@ -90,7 +94,7 @@ class ZeroDowntime:
         """The asyncio and the blocking store; nothing connects until one is asked."""
         from zdd_sdk.store.connect import Stores
 
-        return Stores(self.settings.store, self.keys, on_breaker_open=self._wake)
+        return Stores(self.settings.store, self.keys, on_breaker_open=self._wake, credentials=self._credentials)
 
     def aio_store(self) -> Store | None:
         """Return the store for the running event loop, or ``None`` where the service has none."""

@@ -11,6 +11,7 @@ from zdd_sdk.settings import StoreSettings, production_marker
 from zdd_sdk.store.client import load_client
 from zdd_sdk.store.core import Core
 from zdd_sdk.store.keys import Keys
+from zdd_sdk.store.link import Credentials
 from zdd_sdk.store.protocol import Store
 from zdd_sdk.store.url import Target, parse_url
 
@@ -27,6 +28,8 @@ class Stores:
         keys: names the service and environment an embedded engine is shared in.
         on_breaker_open: called each time Redis turns out to be away (wakes the pulse).
         environ: where production markers are looked for; default the process's environment.
+        credentials: returns user name and password for each new connection, instead of those in the URL;
+            called in whichever thread or loop connects, so it must not block (cache the token).
     """
 
     def __init__(
@@ -36,11 +39,12 @@ class Stores:
         *,
         on_breaker_open: Callable[[], None] | None = None,
         environ: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._environ = os.environ if environ is None else environ
-        self._core = Core(settings, self._find, on_breaker_open)
+        self._core = Core(settings, self._find, on_breaker_open, credentials)
         self._blocking: Store | None = None
         self._aio: Store | None = None
 

@@ -15,7 +15,7 @@ from zdd_sdk.store.breaker import Breaker
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.client import load_client
 from zdd_sdk.store.forklock import ForkLock
-from zdd_sdk.store.link import Limits, Link, Login, Network, make_tls
+from zdd_sdk.store.link import Credentials, Limits, Link, Login, Network, make_tls
 from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.route import Route, make_route
 from zdd_sdk.store.trip import Terms, answer
@@ -42,9 +42,14 @@ class Core:
     """
 
     def __init__(
-        self, settings: StoreSettings, find: Callable[[], Target], on_breaker_open: Callable[[], None] | None
+        self,
+        settings: StoreSettings,
+        find: Callable[[], Target],
+        on_breaker_open: Callable[[], None] | None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.settings = settings
+        self._credentials = credentials
         self.resolver = Resolver()
         self.breaker = Breaker(on_breaker_open)
         self._terms = Terms(settings.operation_timeout)
@@ -196,7 +201,7 @@ class Core:
             raise StoreNotConfigured(message)
         tls = make_tls(self.settings.ca_file) if target.tls else None
         # Changed in place: networks that exist already look here.
-        self._logins[""] = Login(target.username, target.password, target.db, tls)
+        self._logins[""] = Login(target.username, target.password, target.db, tls, self._credentials)
         self._logins["sentinel"] = Login(target.sentinel_username, target.sentinel_password, 0, tls)
         self._terms.plain = target.engine == "fakeredis"
         self.breaker.lenient = target.kind == "cluster"

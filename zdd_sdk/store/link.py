@@ -6,7 +6,7 @@ import functools
 import inspect
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+Credentials = Callable[[], tuple[str | None, str]]
+"""Returns user name (``None`` for the default user) and password, such as a token of a managed service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """Who we are on a server, and over what.
@@ -38,12 +42,14 @@ class Login:
         password: ``None`` logs nobody in.
         db: number of the database.
         tls: the TLS context, or ``None``.
+        credentials: asked for user name and password at each new connection, instead of the above.
     """
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     db: int = 0
     tls: ssl.SSLContext | None = None
+    credentials: Credentials | None = field(default=None, repr=False)
 
 
 class Budget(Protocol):
@@ -132,7 +138,26 @@ class Network(Protocol):
 
 def connection_options(login: Login) -> dict[str, Any]:
     """Arguments of redis-py's connections (5 to 8): RESP2, no retry, no timeout of its own, no ``CLIENT SETINFO``."""
-    return {"username": login.username, "password": login.password, "db": login.db, **_fixed_options()}
+    if login.credentials is None:
+        return {"username": login.username, "password": login.password, "db": login.db, **_fixed_options()}
+    return {"credential_provider": _make_provider(login.credentials), "db": login.db, **_fixed_options()}
+
+
+def _make_provider(credentials: Credentials) -> Any:
+    """Wrap a callable as redis-py's ``CredentialProvider``; its failure is a refused login."""
+    from redis.credentials import CredentialProvider
+    from redis.exceptions import AuthenticationError
+
+    class Provider(CredentialProvider):
+        def get_credentials(self) -> tuple[str] | tuple[str, str]:
+            try:
+                username, password = credentials()
+            except Exception as error:
+                message = f"the credentials callable failed with {type(error).__name__}"
+                raise AuthenticationError(message) from error
+            return (username, password) if username else (password,)
+
+    return Provider()
 
 
 @functools.cache
