@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -62,6 +63,8 @@ def _member(path: str, value: Any) -> Iterator[str]:
 
 
 def _parameters(value: Any) -> str:
+    if inspect.isclass(value) and issubclass(value, (enum.Enum, BaseException)) and "__init__" not in vars(value):
+        return ""  # inherited from Python, whose releases disagree
     try:
         found = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
