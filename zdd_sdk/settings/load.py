@@ -23,6 +23,9 @@ __all__ = ["Loaded", "load_settings"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _OTHER_ENV = frozenset({"ZDD_CONFIG"})
+_MAX_TEXT = 4096
+"""Characters of one option: as much as Linux takes for a path, which is the longest thing an option holds."""
+_MAX_SHOWN = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +97,49 @@ def _resolve(sources: list[tuple[str, dict[str, Any]]]) -> Loaded:
         holder = tables.setdefault(leaf.part, {}) if leaf.part else tables
         holder[leaf.name] = _checked(leaf, value, origins[leaf.path])
     values = msgspec.convert(tables, Settings)
-    _check_names(values)
+    _check_texts(values)
     return Loaded(values, origins)
 
 
 def _checked(leaf: Leaf, value: Any, origin: str) -> Any:
     try:
-        return msgspec.convert(leaf.parse(value), leaf.type, strict=origin == "argument" and not isinstance(value, str))
-    except (ValueError, TypeError, msgspec.MsgspecError) as error:
-        shown = "its value" if leaf.option.secret else repr(value)
-        detail = "" if leaf.option.secret else f": {error}"
+        _check_text(value)
+        strict = origin == "argument" and not isinstance(value, str)
+        converted = msgspec.convert(leaf.parse(value), leaf.type, strict=strict)
+        leaf.check(converted)
+    except (ValueError, TypeError, OverflowError, msgspec.MsgspecError) as error:
+        shown = "its value" if leaf.option.secret else _brief(repr(value))
+        detail = "" if leaf.option.secret else f": {_brief(str(error))}"
         message = f"{leaf.path} (from {origin}) cannot be {shown}{detail}"
         raise SettingsError(message) from None
+    return converted
 
 
-def _check_names(values: Settings) -> None:
+def _check_text(value: Any) -> None:
+    """Refuse text that neither Redis nor a file system could take; the environment may hold any bytes."""
+    if not isinstance(value, str):
+        return
+    if len(value) > _MAX_TEXT:
+        message = f"it has {len(value)} characters, more than {_MAX_TEXT}"
+        raise ValueError(message)
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        message = "it is not Unicode text, or has a NUL in it"
+        raise ValueError(message)
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _check_texts(values: Settings) -> None:
     for path, text in (("service", values.service), ("environment", values.environment)):
         if not _NAME.match(text):
-            message = f"{path} cannot be {text!r}: it names keys in Redis, so 1 to 64 of a-z A-Z 0-9 . _ -"
+            message = f"{path} cannot be {_brief(repr(text))}: it names keys in Redis, so 1 to 64 of a-z A-Z 0-9 . _ -"
             raise SettingsError(message)
+    prefix = values.lifecycle.health_prefix
+    if prefix and (prefix[0] != "/" or prefix[-1] == "/"):
+        message = f"lifecycle.health_prefix cannot be {_brief(repr(prefix))}: it begins with a slash and ends without"
+        raise SettingsError(message)
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -130,15 +157,23 @@ def _read_file(environ: Mapping[str, str], directory: Path) -> tuple[dict[str, A
     if (path := directory / "zdd.toml").is_file():
         return _parse(path), path.name
     if (path := directory / "pyproject.toml").is_file():
-        return _parse(path).get("tool", {}).get("zdd", {}), "pyproject.toml [tool.zdd]"
+        return _table(_table(_parse(path), "tool"), "zdd"), "pyproject.toml [tool.zdd]"
     return {}, "zdd.toml"
+
+
+def _table(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    found = parent.get(name, {})
+    if not isinstance(found, dict):
+        message = f"[{name}] in pyproject.toml is not a table"
+        raise SettingsError(message)
+    return found
 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{path.name} cannot be read: {error}"
+        message = f"{_brief(path.name)} cannot be read: {_brief(str(error))}"
         raise SettingsError(message) from error
 
 
@@ -162,7 +197,9 @@ def _refuse_unknown(sources: list[tuple[str, dict[str, Any]]]) -> None:
             if origin == "environment" and not name.startswith("ZDD_"):
                 continue
             near = get_close_matches(name, [*known, *(leaf.env for leaf in leaves())], 1)
-            message = f"{name} (from {origin}) is not an option" + (f"; did you mean {near[0]}?" if near else "")
+            message = f"{_brief(name)} (from {origin}) is not an option" + (
+                f"; did you mean {near[0]}?" if near else ""
+            )
             if origin == "argument":
                 raise SettingsError(message)
             warnings.warn(message, stacklevel=4)

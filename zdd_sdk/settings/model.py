@@ -32,12 +32,20 @@ class Option:
         unit: ``"duration"`` (seconds, written ``"15s"``), ``"size"`` (bytes, ``"64KiB"``) or none.
         env: the environment variable, if not the derived one.
         secret: the value is never printed, published or fingerprinted.
+        least: smallest number it can be, in seconds, bytes or as it is.
+        most: largest number it can be.
     """
 
     doc: str
     unit: Literal["duration", "size", ""] = ""
     env: str = ""
     secret: bool = False
+    least: float | None = None
+    most: float | None = None
+
+
+_TICK = 0.001
+"""Seconds: with less, nothing that is waited for could ever come."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,12 +68,21 @@ class StoreSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
         str | None,
         Option("Redis for caches and distributions; may evict.", env="ZDD_CACHE_REDIS_URL", secret=True),
     ] = None
-    connect_timeout: Annotated[float, Option("One connection attempt, name resolution included.", "duration")] = 0.2
-    operation_timeout: Annotated[float, Option("One round trip.", "duration")] = 0.2
+    connect_timeout: Annotated[
+        float, Option("One connection attempt, name resolution included.", "duration", least=_TICK)
+    ] = 0.2
+    operation_timeout: Annotated[float, Option("One round trip.", "duration", least=_TICK)] = 0.2
     total_timeout: Annotated[
-        float, Option("Everything one ask may take: waiting for a connection, connecting, sending, again.", "duration")
+        float,
+        Option(
+            "Everything one ask may take: waiting for a connection, connecting, sending, again.",
+            "duration",
+            least=_TICK,
+        ),
     ] = 0.5
-    pool_size: Annotated[int, Option("Connections per process (blocking) or per event loop (asyncio).")] = 32
+    pool_size: Annotated[
+        int, Option("Connections per process (blocking) or per event loop (asyncio).", least=1, most=10_000)
+    ] = 32
     ca_file: Annotated[str | None, Option("CA bundle (PEM file) for rediss://.")] = None
 
 
@@ -91,7 +108,9 @@ class FleetSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Literal["auto", "web", "worker", "beat", "job", "shell", "test"],
         Option("What this process does; `shell` and `test` never pulse. `auto`: web, unless a shell or under pytest."),
     ] = "auto"
-    pulse: Annotated[float, Option("Interval between pulses; each is up to 20 % earlier, at random.", "duration")] = 2.0
+    pulse: Annotated[
+        float, Option("Interval between pulses; each is up to 20 % earlier, at random.", "duration", least=0.01)
+    ] = 2.0
     ttl: Annotated[float, Option("A worker unheard of for this long is gone.", "duration")] = 10.0
     pulse_mode: Annotated[
         Literal["thread", "request"],
@@ -116,8 +135,10 @@ class LifecycleSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=T
         Literal["fail", "serve", "auto"],
         Option("Readiness while draining: `serve` on Kubernetes, `fail` elsewhere; `auto` looks."),
     ] = "auto"
-    check_interval: Annotated[float, Option("How often dependency checks run, in the background.", "duration")] = 5.0
-    check_timeout: Annotated[float, Option("One dependency check.", "duration")] = 1.0
+    check_interval: Annotated[
+        float, Option("How often dependency checks run, in the background.", "duration", least=0.1)
+    ] = 5.0
+    check_timeout: Annotated[float, Option("One dependency check.", "duration", least=_TICK)] = 1.0
     run_dir: Annotated[
         str | None, Option("Where the workers of an instance share the drain flag; default in the temporary directory.")
     ] = None

@@ -50,6 +50,18 @@ class Leaf:
             return tuple(item.strip() for item in value.split(",") if item.strip())
         return value
 
+    def check(self, value: Any) -> None:
+        """Raise `ValueError` if a number is outside the option's bounds."""
+        option = self.option
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return
+        if option.least is not None and not value >= option.least:
+            message = f"at least {self.show(option.least)}"
+            raise ValueError(message)
+        if option.most is not None and not value <= option.most:
+            message = f"at most {self.show(option.most)}"
+            raise ValueError(message)
+
     def show(self, value: Any) -> str:
         """Write a value as a person would; a secret only as set or unset."""
         if self.option.secret:

@@ -8,6 +8,8 @@ __all__ = ["format_duration", "format_size", "parse_duration", "parse_size"]
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+_LONGEST = 36_500 * 86400.0
+"""Seconds: a century. In milliseconds since 1970 what lies beyond would leave the numbers Redis' Lua keeps exact."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
@@ -18,9 +20,13 @@ def parse_duration(text: str | float) -> float:
         text: ``"1h30m"``, ``"500ms"``, or a bare number of seconds.
 
     Raises:
-        ValueError: not a duration, negative, infinite or NaN.
+        ValueError: not a duration, negative, NaN, or longer than a century.
     """
-    return _total(text, _DURATIONS, "a duration such as '15s', '500ms', '10m', '24h' or '14d'")
+    seconds = _total(text, _DURATIONS, "a duration such as '15s', '500ms', '10m', '24h' or '14d'")
+    if seconds > _LONGEST:
+        message = f"{text!r} is longer than {format_duration(_LONGEST)}"
+        raise ValueError(message)
+    return seconds
 
 
 def parse_size(text: str | float) -> int:
