@@ -142,7 +142,7 @@ class _Capture:
         """
         if self._exchange.commit_observed:
             self.launch()
-        if not self._started:
+        if not self._started and self._body is not None:
             self._start = self._body = None
             self._exchange.status = 0
         return not self._started
