@@ -166,12 +166,13 @@ class Lifecycle:
         return max(0.0, self.settings.drain_lag - self.drained_for())
 
     def websocket_delay(self, random: Callable[[], float] = _random.random) -> float:
-        """Seconds after which to close one WebSocket: uniform over what is left of lag and linger.
+        """Seconds after which to close one WebSocket: uniform over what is left of the lag and an adapter's linger.
 
         Args:
             random: returns a number in [0, 1).
         """
-        return random() * max(0.0, self.settings.drain_lag + self.settings.linger - self.drained_for())
+        window = self.settings.drain_lag + (self.settings.linger if self.adapter else 0.0)
+        return random() * max(0.0, window - self.drained_for())
 
     def on_drain(self, callback: Callable[[], Any]) -> None:
         """Call ``callback()`` once when the drain begins.

@@ -169,6 +169,7 @@ def test_the_lag_counts_from_the_flag(tmp_path: Path) -> None:
 
 def test_websocket_delays_fill_what_is_left_of_the_window(tmp_path: Path) -> None:
     lifecycle = _make(tmp_path, drain_lag=10, linger=2)
+    lifecycle.adapter = "uvicorn"
     delays = sorted(lifecycle.websocket_delay(random.Random(number).random) for number in range(1000))
     assert 0 <= delays[0] < 0.5
     assert 11.5 < delays[-1] <= 12
@@ -176,6 +177,11 @@ def test_websocket_delays_fill_what_is_left_of_the_window(tmp_path: Path) -> Non
     lifecycle.begin_drain("x")
     lifecycle.drained_at = time.monotonic() - 60
     assert lifecycle.websocket_delay() == 0
+
+
+def test_without_an_adapter_nobody_lingers_and_the_server_closes_what_is_left_at_once(tmp_path: Path) -> None:
+    lifecycle = _make(tmp_path, drain_lag=10, linger=2)
+    assert 9 < lifecycle.websocket_delay(lambda: 0.99) <= 10
 
 
 def test_in_flight_is_exact_across_threads(tmp_path: Path) -> None:
