@@ -84,6 +84,33 @@ def test_an_unreachable_store_fails_without_showing_its_password(deployment: Any
     assert "hunter2" not in capsys.readouterr().out
 
 
+def test_a_release_nobody_knows_fails_in_production_and_warns_before(deployment: Any, capsys: Any) -> None:
+    deployment.delenv("ZDD_RELEASE_VERSION")
+
+    assert 0 == main(["doctor"])
+    assert 1 == main(["doctor", "--strict"])
+    deployment.setenv("ZDD_ENVIRONMENT", "production")
+    assert 1 == main(["doctor"])
+
+
+def test_what_code_says_is_seen_with_its_name(deployment: Any, tmp_path: Path, capsys: Any) -> None:
+    code = 'from zdd_sdk import ZeroDowntime\nzdd = ZeroDowntime("shop_in_code", sessions={"idle_timeout": "2h"})\n'
+    (tmp_path / "shop_in_code.py").write_text(code, "utf-8")
+    deployment.syspath_prepend(tmp_path)
+
+    assert 0 == main(["doctor", "--acl", "shop_in_code:zdd"])
+    assert "~zdd:shop_in_code:development:*" in capsys.readouterr().out
+    assert 0 == main(["explain", "shop_in_code:zdd", "--json"])
+    rows = {row["option"]: row for row in json.loads(capsys.readouterr().out)["options"]}
+    assert ("2h", "argument") == tuple(rows["sessions.idle_timeout"][name] for name in ("value", "origin"))
+
+
+@pytest.mark.parametrize("place", ["shop", ":zdd", "no_such_module:zdd", "json:nothing", "json:loads"])
+def test_a_place_that_holds_no_service_is_bad_input(deployment: Any, place: str, capsys: Any) -> None:
+    assert 2 == main(["explain", place])
+    assert place.rpartition(":")[0] in capsys.readouterr().err
+
+
 def test_explain_shows_every_option_with_its_origin_and_no_secret(deployment: Any, capsys: Any) -> None:
     deployment.setenv("ZDD_SESSIONS_IDLE_TIMEOUT", "1h")
 

@@ -12,7 +12,8 @@ from zdd_sdk.cli import main
 from zdd_sdk.fleet import ReleaseRow, WorkerRow
 from zdd_sdk.fleet.core import Pulser
 from zdd_sdk.fleet.watch import Timing
-from zdd_sdk.settings import StoreSettings
+from zdd_sdk.lifecycle import InstanceDirectory, instance_root
+from zdd_sdk.settings import LifecycleSettings, StoreSettings
 from zdd_sdk.store import Keys, finish
 from zdd_sdk.store.connect import Stores
 
@@ -122,6 +123,27 @@ def test_where_to_look_can_be_said(service, engine, capsys, monkeypatch):
     assert main(["fleet", *where, "diff"]) == 0
     assert main(["fleet", "wait", *where, "--release", "1.0", "--timeout", "0"]) == 0
     assert main(["fleet", "--service", "a/b"]) == 2
+
+
+def test_without_a_name_it_is_the_service_that_runs_here(service, capsys, monkeypatch, tmp_path):
+    """As `zdd drain` does: in development often only code says the name."""
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("ZDD_SERVICE")
+    service.work("a")
+    here = InstanceDirectory(instance_root(LifecycleSettings(), "shop", "test"), "i-a")
+    here.join()
+    assert shown(capsys)["service"] == "shop"
+    InstanceDirectory(instance_root(LifecycleSettings(), "tea-shop", "test"), "i-b").join()
+    assert main(["fleet"]) == 2
+    assert "several services run here: shop, tea-shop" in capsys.readouterr().err
+
+
+def test_no_engine_is_started_to_say_that_nobody_is_there(service, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    for name in ("ZDD_SERVICE", "ZDD_ENVIRONMENT", "ZDD_REDIS_URL"):
+        monkeypatch.delenv(name)
+    assert main(["fleet"]) == 2
+    assert "no service runs on this machine" in capsys.readouterr().err
 
 
 def test_a_row_cannot_drive_the_terminal(service, capsys):

@@ -17,7 +17,7 @@ COMMANDS = ("serve", "drain", "fleet", "release", "rehearse", "explain", "doctor
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one ``zdd`` command and return its exit status: 0 done, 1 a check failed, 2 bad input."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     parser = _parser(words[0] if words else "")
     options = parser.parse_args(words)
     try:
@@ -29,8 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"zdd-sdk {version('zdd-sdk')}"
+
+
 def _parser(wanted: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="zdd", description="Deploy without downtime, from inside the service.")
+    parser.add_argument("--version", action="version", version=_version() if wanted == "--version" else "")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in COMMANDS if wanted not in COMMANDS else (wanted,):
         module = importlib.import_module(f"zdd_sdk.cli.{name}")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from zdd_sdk.app import ZeroDowntime
+from zdd_sdk.cli.service import add_service, find_service, quiet
 from zdd_sdk.errors import SettingsError, StoreNotConfigured, StoreUnavailable, ZddError
 from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.lifecycle.model import grace_finding
@@ -21,7 +22,7 @@ from zdd_sdk.store.acl import acl_line
 
 __all__ = ["HELP", "Finding", "arguments", "diagnose", "examine_engine", "examine_settings", "run"]
 
-HELP = "check this deployment: settings, secret, Redis, grace period, release"
+HELP = "Check this deployment: settings, secret, Redis, grace period, release."
 
 Level = Literal["ok", "note", "warn", "fail"]
 _MARKS = {"ok": "✓", "note": "·", "warn": "!", "fail": "✗"}
@@ -49,6 +50,7 @@ class Finding:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``zdd doctor``."""
+    add_service(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable")
     parser.add_argument("--strict", action="store_true", help="a warning fails, too")
     parser.add_argument("--acl", action="store_true", help="print the least-privilege ACL line for Redis, and stop")
@@ -58,12 +60,13 @@ def run(options: argparse.Namespace) -> int:
     """Print the findings; 1 if one of them fails."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        zdd = ZeroDowntime()
+        zdd = find_service(options.service)
     if options.acl:
         print(acl_line(zdd.settings.service, zdd.settings.environment))
         return 0
     unknown = [Finding("fail", "settings", str(warning.message), "remove or correct it") for warning in said]
-    findings = [*unknown, *diagnose(zdd)]
+    with quiet():
+        findings = [*unknown, *diagnose(zdd)]
     _show(findings, as_json=options.json)
     bad = {"fail", "warn"} if options.strict else {"fail"}
     return int(any(finding.level in bad for finding in findings))
@@ -72,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
 def diagnose(zdd: ZeroDowntime) -> list[Finding]:
     """Look at everything: settings and environment first, then the engine."""
     return [
+        *_examine_name(zdd),
         *examine_settings(zdd.settings, os.environ),
         *_examine_secret(zdd),
         *_examine_release(zdd),
@@ -99,6 +103,12 @@ def examine_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator
         yield Finding("fail", "mode", "ZDD_MODE=stock switches zdd off", "unset it; it is for rehearsals only")
 
 
+def _examine_name(zdd: ZeroDowntime) -> Iterator[Finding]:
+    if zdd.loaded.origins["service"] == "default":
+        text = f"no name in environment or file: looking at `{zdd.settings.service}`, without what your code says"
+        yield Finding("note", "service", text, "`zdd doctor shop:zdd` looks at the ZeroDowntime of your code")
+
+
 def _examine_secret(zdd: ZeroDowntime) -> Iterator[Finding]:
     try:
         zdd.secrets.derive("doctor")
@@ -115,7 +125,8 @@ def _examine_release(zdd: ZeroDowntime) -> Iterator[Finding]:
     missing = [name for name in ("version", "commit") if zdd.release.fields()[name].value is None]
     if len(missing) == 2:  # noqa: PLR2004 - both
         text = "neither version nor commit is known: two releases cannot be told apart"
-        yield Finding("fail", "release", text, "run `zdd release bake` in the build, or set ZDD_RELEASE_VERSION")
+        level: Level = "fail" if production_marker(zdd.settings.environment, os.environ) else "warn"
+        yield Finding(level, "release", text, "run `zdd release bake` in the build, or set ZDD_RELEASE_VERSION")
     else:
         yield Finding("ok", "release", f"this is {zdd.release.label}")
 

@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--instance", metavar="NAME", help="name of the instance (needed if several run here)")
     which.add_argument("--all", action="store_true", help="every instance found")
     parser.add_argument(
-        "--wait", type=parse_duration, default=0.0, metavar="SECONDS", help="return after so long, or once it is gone"
+        "--wait", type=_duration, default=0.0, metavar="SECONDS", help="return after so long, or once it is gone"
     )
 
 
@@ -36,9 +36,20 @@ def run(options: argparse.Namespace) -> int:
         return 1
     for one in chosen:
         one.ask_to_drain("zdd drain")
-        print(f"{one.instance}: draining, {len(one.workers())} processes")
+        print(f"{one.instance}: draining, {_counted(len(one.workers()))}")
     _wait(chosen, options.wait)
     return 0
+
+
+def _counted(processes: int) -> str:
+    return f"{processes} process{'' if processes == 1 else 'es'}"
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _explain(found: list[InstanceDirectory], chosen: list[InstanceDirectory]) -> None:

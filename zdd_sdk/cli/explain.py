@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from zdd_sdk.app import ZeroDowntime
+from zdd_sdk.cli.service import add_service, find_service
 from zdd_sdk.settings import leaves
 
 __all__ = ["HELP", "ORDER", "arguments", "run"]
 
-HELP = "print every option with its value and origin, the release, and the order of the parts"
+HELP = "Print every option with its value and origin, the release, and the order of the parts."
 
 ORDER = (
     "drain",
@@ -28,13 +28,14 @@ ORDER = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``zdd explain``."""
+    add_service(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable")
     parser.add_argument("--docs", action="store_true", help="say what each option is for")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print what is in effect here and now."""
-    zdd = ZeroDowntime()
+    zdd = find_service(options.service)
     rows = [
         {
             "option": leaf.path,
@@ -57,4 +58,6 @@ def run(options: argparse.Namespace) -> int:
     for name, field in release.items():
         print(f"release.{name:<30} {field['value'] or '(unknown)':<28} {field['source']}")
     print("\norder: " + " → ".join(ORDER))
+    if options.service is None:
+        print("\nof environment and file; what your code says is seen with its name: zdd explain shop:zdd")
     return 0

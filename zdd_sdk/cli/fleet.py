@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from zdd_sdk.cli.service import quiet
 from zdd_sdk.errors import FleetTimeout, SettingsError, StoreUnavailable
 from zdd_sdk.fleet import FleetView, InstanceRow, ReleaseRow, WorkerRow
 from zdd_sdk.fleet.survey import Comparison, Survey, Wanted, compare_settings, look, many, matches, wait_for
 from zdd_sdk.fleet.watch import Timing
-from zdd_sdk.settings import Loaded, load_settings
+from zdd_sdk.lifecycle import find_instances, search_roots
+from zdd_sdk.settings import Loaded, load_settings, production_marker
 from zdd_sdk.settings.units import parse_duration
 from zdd_sdk.store import Keys, Store, finish
 
@@ -42,15 +45,41 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the action and return the exit status: 1 if the store is away or what was waited for did not come."""
-    loaded = load_settings(
-        {path: value for path, value in _given(options) if value is not None},
-    )
+    loaded = _load(options)
     try:
-        with _opened(loaded) as ask:
+        with quiet(), _opened(loaded) as ask:
             return int(options.action(options, loaded, ask))
     except StoreUnavailable as error:
         print(f"zdd: unknown: the store is away: {error}", file=sys.stderr)
         return 1
+
+
+def _load(options: argparse.Namespace) -> Loaded:
+    """Resolve the settings; where only code names the service, it is the one that runs on this machine."""
+    given = {path: value for path, value in _given(options) if value is not None}
+    loaded = load_settings(given)
+    if loaded.origins["service"] != "default":
+        return loaded
+    running = _services_here(loaded)
+    if len(running) > 1:
+        message = f"several services run here: {', '.join(sorted(running))}: say which with --service"
+        raise SettingsError(message)
+    if not running and _is_embedded(loaded):
+        message = "no service runs on this machine; one elsewhere needs ZDD_SERVICE and ZDD_REDIS_URL, or the options"
+        raise SettingsError(message)
+    return load_settings({**given, "service": running.pop()}) if running else loaded
+
+
+def _services_here(loaded: Loaded) -> set[str]:
+    ending = f"-{loaded.values.environment}"
+    folders = {one.path.parent.name for one in find_instances(search_roots(loaded))}
+    return {name.removesuffix(ending) for name in folders if name.endswith(ending)}
+
+
+def _is_embedded(loaded: Loaded) -> bool:
+    """Whether there is nothing but an engine of ours, which lives as long as the service does."""
+    settings = loaded.values
+    return settings.store.redis_url is None and not production_marker(settings.environment, os.environ)
 
 
 def _given(options: argparse.Namespace) -> Iterator[tuple[str, str | None]]:
@@ -60,7 +89,9 @@ def _given(options: argparse.Namespace) -> Iterator[tuple[str, str | None]]:
 
 
 def _common(parser: argparse.ArgumentParser, default: Any) -> None:
-    parser.add_argument("--service", default=default, help="name of the service (default: ZDD_SERVICE)")
+    parser.add_argument(
+        "--service", default=default, help="name of the service (default: ZDD_SERVICE, else what runs here)"
+    )
     parser.add_argument("--environment", default=default, help="its environment (default: ZDD_ENVIRONMENT)")
     parser.add_argument("--redis-url", default=default, help="its Redis (default: ZDD_REDIS_URL)")
     parser.add_argument("--json", action="store_true", default=default or False, help="print JSON")
