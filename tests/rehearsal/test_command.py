@@ -68,6 +68,7 @@ def test_two_git_refs_are_rehearsed_and_the_caller_s_tree_is_left_alone(tmp_path
         "new": True,
     }
     assert git("worktree", "list").count("\n") == 1
+    assert "git knows no commit 'v9'" in zdd(UVICORN, "--old-ref", "v9", cwd=service).stderr
     assert "must not run" in (service / "serve.py").read_text("utf-8")
 
 
@@ -76,6 +77,8 @@ def begin(cwd: Path) -> subprocess.Popen[bytes]:
     line = [ZDD, "rehearse", "--scenario", str(APPS / "glance.py"), *QUICK, "--warm-up", "60s", UVICORN]
     # Nobody tidies up after SIGKILL but pytest.
     env = {**os.environ, "REHEARSAL_TEST": str(cwd), "TMPDIR": str(cwd)}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in `make test &`: children would ignore it, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     started = subprocess.Popen(line, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert started.stderr
     for said in started.stderr:

@@ -28,7 +28,7 @@ def checked_out(ref: str, *, caller: Path) -> Iterator[Path]:
         RehearsalError: not a repository, no such ref, or that commit has no such directory.
     """
     root = Path(_git(caller, "rev-parse", "--show-toplevel"))
-    commit = _git(caller, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
+    commit = _commit(caller, ref)
     folder = Path(tempfile.mkdtemp(prefix="zdd-worktree-"))
     tree = folder / root.name
     try:
@@ -44,6 +44,14 @@ def checked_out(ref: str, *, caller: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(RehearsalError):
             _git(root, "worktree", "prune")
+
+
+def _commit(caller: Path, ref: str) -> str:
+    try:
+        return _git(caller, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
+    except RehearsalError as error:
+        message = f"git knows no commit {ref!r} here (for --old-ref or --new-ref)"
+        raise RehearsalError(message) from error
 
 
 def _git(directory: Path, *words: str) -> str:

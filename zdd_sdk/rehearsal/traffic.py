@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 
 from zdd_sdk.rehearsal.client import NO_ENDPOINT, REFUSED, TIMEOUT, Broken, Line, RawResponse
 from zdd_sdk.rehearsal.model import SAFE_METHODS, Plan, Sample, Violation
 from zdd_sdk.rehearsal.recorder import Recorder
 from zdd_sdk.rehearsal.routers.base import Backend, Router
 from zdd_sdk.rehearsal.scenario import Behaviour, Scenario
-from zdd_sdk.rehearsal.user import InvariantBroken, Request, RequestFailed, User, to_response
+from zdd_sdk.rehearsal.user import InvariantBroken, Request, RequestFailed, User, line_of, to_response
 
 __all__ = ["Traffic", "judge"]
 
@@ -104,7 +103,7 @@ class _Seat:
         except (_Stopped, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 — whatever a scenario raises is a finding, not our end
-            self._broken(Violation("assert", 0.0, 0, _line_of(error), ""))
+            self._broken(Violation("assert", 0.0, 0, line_of(error), ""))
 
     def _broken(self, finding: Violation) -> None:
         recorder, backend = self._recorder, self._backend
@@ -184,10 +183,3 @@ def judge(raw: RawResponse, expect: frozenset[int], *, fault: bool) -> str:
     if fault and raw.status == 503 and raw.values("retry-after"):  # noqa: PLR2004
         return "announced"
     return f"status-{raw.status // 100}xx"
-
-
-def _line_of(error: Exception) -> str:
-    if text := str(error):
-        return text if isinstance(error, AssertionError) else f"{type(error).__name__}: {text}"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {frames[-1].line if frames else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import random
+import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from zdd_sdk.rehearsal.client import RawResponse
 from zdd_sdk.rehearsal.cookies import Jar
 from zdd_sdk.rehearsal.model import ViolationKind
 
-__all__ = ["InvariantBroken", "Request", "RequestFailed", "Response", "User", "to_response"]
+__all__ = ["InvariantBroken", "Request", "RequestFailed", "Response", "User", "line_of", "to_response"]
 
 
 class RequestFailed(Exception):
@@ -180,7 +181,7 @@ class User:
         except (RequestFailed, InvariantBroken):
             raise
         except Exception as error:
-            raise InvariantBroken(kind, _text(error)) from error
+            raise InvariantBroken(kind, line_of(error)) from error
 
     def reset(self) -> None:
         """Become a new visitor: no cookies, no state."""
@@ -204,5 +205,10 @@ def to_response(raw: RawResponse, release: str) -> Response:
     return Response(raw.status, headers, raw.body, release)
 
 
-def _text(error: Exception) -> str:
-    return str(error) if isinstance(error, AssertionError) and str(error) else f"{type(error).__name__}: {error}"
+def line_of(error: Exception) -> str:
+    """Say in one line what failed; an error without a text, such as a plain ``assert``, shows its source."""
+    text = str(error)
+    if not text:
+        frames = traceback.extract_tb(error.__traceback__)
+        text = (frames[-1].line if frames else None) or ""
+    return text if isinstance(error, AssertionError) and text else f"{type(error).__name__}: {text}"

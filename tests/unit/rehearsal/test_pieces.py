@@ -218,6 +218,8 @@ def test_whatever_fails_inside_an_invariant_breaks_it_except_a_failed_request() 
             wrong()
         assert caught.value.kind == "field"
         assert str(caught.value)
+    with pytest.raises(InvariantBroken, match="raise AssertionError"), user.invariant("login"):
+        raise AssertionError  # as an assert without a message, which pytest would rewrite
     with pytest.raises(RequestFailed):
         asyncio.run(_ask_inside(user))
 

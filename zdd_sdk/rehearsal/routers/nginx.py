@@ -22,6 +22,8 @@ __all__ = ["NginxRouter", "write_config"]
 
 _HEADER = "x-rehearsal-upstream"
 _START = 5.0
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Where Debian puts it, and no user but root has it on PATH."""
 
 _CONFIG = """\
 daemon off;
@@ -71,7 +73,7 @@ class NginxRouter:
     """
 
     def __init__(self, *, directory: Path, lag: float, seed: int, taken: set[int]) -> None:
-        program = shutil.which("nginx")
+        program = shutil.which("nginx") or shutil.which("nginx", path=_SBIN)
         if program is None:
             message = "the router nginx needs the program nginx on PATH"
             raise RehearsalError(message)
