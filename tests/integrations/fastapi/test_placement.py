@@ -152,14 +152,16 @@ def test_around_an_application_it_does_the_same(real_engine: Any) -> None:
 
 
 def test_a_mounted_wrapper_stays_where_it_is(real_engine: Any) -> None:
+    zdd = service(real_engine.url)
     app = endpoints(FastAPI())
-    app.mount("/sub", ZddMiddleware(endpoints(FastAPI()), zdd=service(real_engine.url)))
+    app.mount("/sub", ZddMiddleware(endpoints(FastAPI()), zdd=zdd))
 
     with TestClient(app, raise_server_exceptions=False) as client:
         assert 200 == client.post("/sub/put?value=3").status_code
         assert {"value": 3} == client.get("/sub/me").json()
         assert (200, 404) == (client.get("/sub/readyz").status_code, client.get("/readyz").status_code)
         assert 500 == client.get("/me").status_code, "the application around it was not asked to take part"
+    asyncio.run(zdd.shutdown())  # what is mounted hears of no lifespan
 
 
 def test_one_service_on_an_application_and_on_what_it_mounts_acts_once(real_engine: Any) -> None:
