@@ -41,8 +41,11 @@ class Loaded:
     origins: Mapping[str, str]
 
     def shown(self) -> dict[str, str]:
-        """Every option as people write it; secrets only as set or unset."""
-        return {leaf.path: leaf.show(self.value(leaf)) for leaf in leaves()}
+        """The options two workers can be compared by, as people write them; secrets only as set or unset.
+
+        Not who they are: the instance and the release differ by design, and the fleet shows them anyway.
+        """
+        return {leaf.path: leaf.show(self.value(leaf)) for leaf in leaves() if not _is_identity(leaf)}
 
     def fingerprint(self) -> str:
         """16 hex digits that differ when any shown option differs; two workers compare configurations by it."""
@@ -53,6 +56,10 @@ class Loaded:
         """The effective value of one option."""
         holder = getattr(self.values, leaf.part) if leaf.part else self.values
         return getattr(holder, leaf.name)
+
+
+def _is_identity(leaf: Leaf) -> bool:
+    return leaf.part == "release" or leaf.path == "lifecycle.instance"
 
 
 def load_settings(
@@ -153,7 +160,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _read_file(environ: Mapping[str, str], directory: Path) -> tuple[dict[str, Any], str]:
     if named := environ.get("ZDD_CONFIG"):
-        return _parse(Path(named)), Path(named).name
+        return _parse(Path(named), " (named by ZDD_CONFIG)"), Path(named).name
     if (path := directory / "zdd.toml").is_file():
         return _parse(path), path.name
     if (path := directory / "pyproject.toml").is_file():
@@ -169,11 +176,11 @@ def _table(parent: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path, hint: str = "") -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{_brief(path.name)} cannot be read: {_brief(str(error))}"
+        message = f"{_brief(path.name)}{hint} cannot be read: {_brief(str(error))}"
         raise SettingsError(message) from error
 
 

@@ -102,6 +102,12 @@ def test_the_fingerprint_tells_configurations_apart_but_holds_no_secret(tmp_path
     assert load(tmp_path, {"secret": "x" * 32}).fingerprint() == load(tmp_path, {"secret": "y" * 32}).fingerprint()
 
 
+def test_two_instances_and_two_releases_of_one_configuration_have_one_fingerprint(tmp_path: Path) -> None:
+    first, second = (load(tmp_path, ZDD_INSTANCE=f"web-{each}", ZDD_RELEASE_VERSION=f"1.{each}") for each in (1, 2))
+    assert first.values.release.version != second.values.release.version
+    assert first.fingerprint() == second.fingerprint()
+
+
 def test_every_option_has_a_sentence_and_its_own_variable() -> None:
     assert all(leaf.option.doc.endswith(".") for leaf in leaves())
     assert len(leaves()) == len({leaf.env for leaf in leaves()})

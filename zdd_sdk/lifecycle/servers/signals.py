@@ -22,7 +22,7 @@ _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 MISSING = (
     "the server was not started by zdd-sdk: on SIGTERM it serves on for drain_lag with `Connection: close`, but its "
     "listener is closed without accepting what is queued (with several workers: late connections are reset), and its "
-    "exit status is not 0; `zdd serve uvicorn …` instead of `uvicorn …` gives both"
+    "exit status is not 0; `zdd serve uvicorn …` instead of `uvicorn …` mends both"
 )
 
 
