@@ -61,6 +61,12 @@ class ZeroDowntime:
         self._lock = threading.Lock()
         self._around: ZeroDowntime | None = None
         self.loaded: Loaded = load_settings(arguments, directory=directory)
+        if self.settings.sessions.enabled:
+            from zdd_sdk.sessions.core import check_settings
+
+            # Here, not where sessions are built: that is inside the lifespan, where a server takes an
+            # error for "this application has no lifespan" and serves all the same.
+            check_settings(self.settings.sessions)
 
     @property
     def settings(self) -> Settings:

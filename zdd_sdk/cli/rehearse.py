@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from zdd_sdk.rehearsal.report.live import make_progress
     from zdd_sdk.rehearsal.report.table import summary_table
 
-    here, out = Path.cwd(), Path(options.out)
+    here, out = Path.cwd(), _writable(Path(options.out))
     with contextlib.ExitStack() as stack:
         places = {
             side: stack.enter_context(checked_out(ref, caller=here)) if ref else here
@@ -66,10 +66,14 @@ def plan_of(options: argparse.Namespace, *, old: Path, new: Path) -> Any:
 
     Raises:
         RehearsalError: a release has no command, or an option cannot be read.
+        SettingsError: ``--redis-url`` is no store URL.
     """
     from zdd_sdk.rehearsal.faults import parse_fault
     from zdd_sdk.rehearsal.plan import Plan, ReleasePlan
+    from zdd_sdk.store.url import parse_url
 
+    if options.redis_url is not None:
+        parse_url(options.redis_url, "--redis-url")
     commands = _commands(options)
     durations: dict[str, Any] = dict(_QUICK) if options.quick else {}
     given = {name: getattr(options, name) for name in (*_QUICK, "think", "grace", "ready_timeout", "router_lag")}
@@ -179,6 +183,15 @@ def _count(text: str) -> int:
         message = "must be at least 1"
         raise argparse.ArgumentTypeError(message)
     return number
+
+
+def _writable(directory: Path) -> Path:
+    try:
+        (directory / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"--out {directory} cannot be written: {error.strerror}"
+        raise RehearsalError(message) from error
+    return directory
 
 
 def _title(plan: Any) -> str:

@@ -101,7 +101,7 @@ def _import(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"the scenario {path} cannot be imported: {type(error).__name__}: {error}"
         raise RehearsalError(message) from error
     finally:

@@ -31,7 +31,7 @@ from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, Keys
 
-__all__ = ["Sessions"]
+__all__ = ["Sessions", "check_settings"]
 
 logger = logging.getLogger("zdd.sessions")
 
@@ -79,7 +79,7 @@ class Sessions:
         release: str,
         stock: bool = False,
     ) -> None:
-        _check(settings)
+        check_settings(settings)
         self._settings = settings
         self._keys = keys
         self._secrets = secrets
@@ -234,7 +234,8 @@ class Sessions:
 
     def _unavailable(self, error: StoreUnavailable | StoreReplyError) -> SessionUnavailable:
         self.counters["unavailable"] += 1
-        message = f"the session could not be reached; the cookie is untouched: {error}"
+        logger.info("a session could not be loaded: %s", error)
+        message = "the session cannot be reached for the moment; the cookie is untouched"
         return SessionUnavailable(message, retry_after=getattr(error, "retry_after", 1.0))
 
     async def _ask(self, exchange: Exchange, wave: Sequence[Operation]) -> Sequence[Reply]:
@@ -317,12 +318,18 @@ def _raise_outcome(turn: Turn) -> None:
         message = "the session was logged out or has expired; nothing was written"
         raise SessionGone(message)
     if turn.refused:
-        message = f"Redis refused to write the session: {turn.refused}"
+        message = "the session cannot be written for the moment"
         turn.refused = ""
         raise SessionUnavailable(message)
 
 
-def _check(settings: SessionSettings) -> None:
+def check_settings(settings: SessionSettings) -> None:
+    """Judge the session options against one another.
+
+    Raises:
+        SettingsError: an option has a value that cannot work.
+    """
+    CookieJar(settings)
     if not 0 <= settings.login_grace <= _MAX_GRACE:
         message = f"sessions.login_grace cannot be {settings.login_grace:g}s: 0 to {_MAX_GRACE:g} s"
         raise SettingsError(message)

@@ -124,6 +124,22 @@ def test_any_arguments(given_options):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("sessions.cookie_name", "a b"),
+        ("sessions.cookie_domain", "a;b"),
+        ("sessions.max_field", 0),
+        ("sessions.login_grace", "1h"),
+    ],
+)
+def test_wrong_session_options_are_refused_before_anything_is_served(path, value):
+    """Later would be inside the lifespan, where a server takes an error for "no lifespan here" and serves."""
+    with pytest.raises(SettingsError, match=path):
+        ZeroDowntime(**{path: value})
+    ZeroDowntime(**{path: value, "sessions.enabled": False})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
         ("store.pool_size", 0),
         ("store.pool_size", -1),
         ("store.operation_timeout", "0s"),
