@@ -62,10 +62,17 @@ __all__ = [
 
 
 class ZddError(Exception):
-    """Base of every error zdd-sdk raises on purpose."""
+    """Base of every error zdd-sdk raises on purpose.
+
+    Attributes:
+        code: stable short name.
+        status: of the HTTP answer.
+        public: the message may be shown to a client; else it is the operator's, and only logged.
+    """
 
     code: ClassVar[str] = "zdd-error"
     status: ClassVar[int] = 500
+    public: ClassVar[bool] = False
 
     @property
     def docs(self) -> str:
@@ -163,6 +170,7 @@ class SessionError(ZddError, RuntimeError):
     """Base of what can go wrong with a user's session."""
 
     code = "session"
+    public = True
 
 
 class SessionGone(SessionError):

@@ -12,6 +12,8 @@ from zdd_sdk.errors import ZddError
 
 __all__ = ["Answer", "problem", "problem_of"]
 
+_DETAILS = {503: "something this request needs is away for the moment; try again later"}
+
 
 @dataclass(slots=True)
 class Answer:
@@ -41,5 +43,9 @@ def problem(status: int, code: str, detail: str, *, retry_after: float | None = 
 
 
 def problem_of(error: ZddError) -> Answer:
-    """Build the answer for one of our errors, from its ``code``, ``status`` and message."""
-    return problem(error.status, error.code, str(error), retry_after=getattr(error, "retry_after", None))
+    """Build the answer for one of our errors, from its ``code``, ``status`` and, if it is public, its message.
+
+    A message that names an address, an option or a file is for the log, not for whoever asks.
+    """
+    detail = str(error) if error.public else _DETAILS.get(error.status, "the server could not handle this request")
+    return problem(error.status, error.code, detail, retry_after=getattr(error, "retry_after", None))

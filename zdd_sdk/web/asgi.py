@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 
 from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Answer, Exchange, Participant, exchange_variable, problem_of
@@ -14,7 +15,7 @@ from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
 from zdd_sdk.store import Store
 from zdd_sdk.web.leave import leave, merge_headers
 
-__all__ = ["ExchangeHalf", "ProblemHalf", "open_exchange", "send_answer"]
+__all__ = ["ExchangeHalf", "ProblemHalf", "open_exchange", "send_answer", "severity"]
 
 _log = logging.getLogger("zdd.web")
 
@@ -95,10 +96,15 @@ class ProblemHalf:
             await _answer_problem(scope["zdd.exchange"], send, error)
 
 
+def severity(error: ZddError) -> int:
+    """How loudly to log an error that is answered: a 500 is somebody's mistake, anything else is foreseen."""
+    return logging.ERROR if error.status == HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+
+
 async def _answer_problem(exchange: Exchange, send: Send, error: ZddError) -> None:
     if exchange.status:
         raise error
-    _log.info("%s %s answered %s: %s", exchange.method, exchange.path, error.code, error)
+    _log.log(severity(error), "%s %s answered %s: %s", exchange.method, exchange.path, error.code, error)
     await send_answer(send, problem_of(error), head=exchange.method == "HEAD")
 
 

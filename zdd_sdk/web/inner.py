@@ -12,7 +12,7 @@ import logging
 from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Exchange, problem_of
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
-from zdd_sdk.web.asgi import send_answer
+from zdd_sdk.web.asgi import send_answer, severity
 from zdd_sdk.web.leave import leave
 
 __all__ = ["InnerHalf"]
@@ -53,7 +53,7 @@ class InnerHalf:
             if not capture.abandon():
                 await capture.land()
                 raise
-            _log.info("%s %s answered %s: %s", exchange.method, exchange.path, error.code, error)
+            _log.log(severity(error), "%s %s answered %s: %s", exchange.method, exchange.path, error.code, error)
             await send_answer(send, problem_of(error), head=exchange.method == "HEAD")
         except BaseException:
             if not capture.abandon():

@@ -28,7 +28,7 @@ def test_codes_are_unique() -> None:
 
 
 def test_an_error_becomes_an_answer() -> None:
-    answer = problem_of(errors.StoreUnavailable("Redis is away", retry_after=1.2))
+    answer = problem_of(errors.StoreUnavailable("no connection to 10.0.0.3", retry_after=1.2))
 
     assert 503 == answer.status
     assert ("retry-after", "2") in answer.headers
@@ -37,5 +37,13 @@ def test_an_error_becomes_an_answer() -> None:
         "type": "urn:zdd:store-unavailable",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "Redis is away",
+        "detail": "something this request needs is away for the moment; try again later",
     } == json.loads(answer.body)
+
+
+def test_only_what_concerns_the_client_is_told() -> None:
+    told = problem_of(errors.SessionGone("the session has ended"))
+    kept = problem_of(errors.StoreNotConfigured("set ZDD_REDIS_URL"))
+
+    assert "the session has ended" == json.loads(told.body)["detail"]
+    assert "ZDD_REDIS_URL" not in kept.body.decode()
