@@ -117,10 +117,13 @@ class ZddServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the drain at the first SIGTERM; anything else is uvicorn's."""
-        if sig != signal.SIGTERM or self._leaving or not self._serving() or at_terminal():
+        if sig != signal.SIGTERM or self._leaving or not self._serving():
             super().handle_exit(sig, frame)
-            return
-        self._leave("SIGTERM")
+        elif at_terminal():
+            _log.info("SIGTERM at a terminal: leaving now, without a drain")
+            super().handle_exit(sig, frame)
+        else:
+            self._leave("SIGTERM")
 
     def _serving(self) -> bool:
         return self._outer is not None and self.lifecycle.state is not State.STARTING
