@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -77,6 +78,8 @@ def assert_503(reply):
     assert int(reply.values("retry-after")[0]) >= 1
     assert reply.values("set-cookie") == []
     assert detail(reply)
+    # Where Redis is and what it said is for the log.
+    assert not re.search(rb"\d+\.\d+\.\d+|Errno|:\d{4}|READONLY|OOM|WRONGPASS|NOAUTH|EVALSHA", reply.body), reply.body
 
 
 def assert_all_there(browser, user="ada"):
