@@ -137,15 +137,24 @@ def _pack_timedelta(value: dt.timedelta, _depth: int) -> Any:
     return _Ext(_TIMEDELTA, _encoder.encode([value.days, value.seconds, value.microseconds]))
 
 
+def _offset(value: dt.datetime | dt.time) -> dt.timedelta | None:
+    offset = value.utcoffset()
+    if offset is not None and offset.microseconds:
+        # CPython (3.11 to 3.13) reads "+00:00:00.000001" back as UTC
+        message = "an offset from UTC with a fraction of a second would not come back as it was"
+        raise SessionValueError(message)
+    return offset
+
+
 def _pack_datetime(value: dt.datetime, _depth: int) -> Any:
     # the offset is written, not the zone: zone data may differ between the hosts of two releases
-    offset = value.utcoffset()
+    offset = _offset(value)
     fixed = value.replace(tzinfo=None if offset is None else dt.timezone(offset))
     return _Ext(_DATETIME, fixed.isoformat().encode("ascii"))
 
 
 def _pack_time(value: dt.time, _depth: int) -> Any:
-    if value.tzinfo is not None and value.utcoffset() is None:
+    if _offset(value) is None and value.tzinfo is not None:
         message = "a time whose zone has no fixed offset would not come back as it was"
         raise SessionValueError(message)
     return _Ext(_TIME, value.isoformat().encode("ascii"))

@@ -103,6 +103,8 @@ def test_nan_comes_back():
         {"a": {1: [object()]}},
         "\ud800",
         {"\ud800": 1},
+        dt.datetime(2000, 1, 1, tzinfo=dt.timezone(dt.timedelta(microseconds=1))),
+        dt.time(tzinfo=dt.timezone(dt.timedelta(microseconds=1))),
     ],
     ids=[
         "enum",
@@ -115,6 +117,8 @@ def test_nan_comes_back():
         "nested",
         "surrogate",
         "surrogate key",
+        "fraction of an offset",
+        "fraction of an offset in a time",
     ],
 )
 def test_anything_else_is_refused(value):

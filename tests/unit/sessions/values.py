@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-_offsets = st.timedeltas(min_value=dt.timedelta(hours=-23), max_value=dt.timedelta(hours=23))
+_DAY = 23 * 3600
+_offsets = st.integers(-_DAY, _DAY).map(lambda seconds: dt.timedelta(seconds=seconds))
 
 scalars = st.one_of(
     st.none(),
