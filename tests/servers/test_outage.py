@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -288,3 +290,57 @@ def test_the_other_policies(engine, tmp_path, policy):
         assert_all_there(ada)
         ada.close()
         assert "Traceback" not in site.server.text()
+
+
+class Wanderer(threading.Thread):
+    """A user who logs in and out, reads and writes at random, and believes what the answers say."""
+
+    def __init__(self, site, number):
+        super().__init__(daemon=True)
+        self.user, self.random = f"wanderer{number}", random.Random(number)
+        self.browser = Browser(site.port)
+        self.known, self.logged_in = True, False
+        self.statuses, self.wrong = Counter(), []
+        self.ending = threading.Event()
+
+    def run(self):
+        while not self.ending.is_set():
+            self.step(self.random.choice(["/me", "/me", "/write", "/login", "/logout"]))
+        self.browser.close()
+
+    def step(self, path):
+        query = {"/write": {"name": "of", "value": self.user}, "/login": {"user": self.user}}.get(path, {})
+        reply = self.browser.ask(path, "GET" if path == "/me" else "POST", **query)
+        self.statuses[path, reply.status] += 1
+        if path in {"/login", "/logout"}:
+            self.known, self.logged_in = reply.status == 200, path == "/login"
+        elif reply.status == 200:
+            self.judge(told(reply))
+
+    def judge(self, seen):
+        expected = {self.user if self.logged_in else None} if self.known else {self.user, None}
+        if seen["user"] not in expected or seen["fields"].get("of", self.user) != self.user:
+            self.wrong.append((seen, expected))
+
+
+def test_faults_at_random_make_no_500_and_no_answer_untrue(site):
+    """Who was told to be logged in is, who was told to be logged out is, and nobody ever is somebody else."""
+    wanderers = [Wanderer(site, number) for number in range(10)]
+    for wanderer in wanderers:
+        wanderer.start()
+    pick = random.Random(5)
+    for _ in range(12):
+        fault = pick.choice(
+            [site.tap.refuse, site.tap.pause, lambda: site.tap.drop_replies(3), lambda: site.tap.delay(0.15)]
+        )
+        fault()
+        time.sleep(pick.uniform(0.05, 0.3))
+        site.tap.heal()
+        time.sleep(pick.uniform(0.1, 0.3))
+    for wanderer in wanderers:
+        wanderer.ending.set()
+        wanderer.join(10)
+    assert [wanderer.wrong for wanderer in wanderers if wanderer.wrong] == []
+    statuses = sum((wanderer.statuses for wanderer in wanderers), Counter())
+    assert {status for _, status in statuses} <= {200, 409, 503}, statuses
+    assert {("/login", 200), ("/login", 503), ("/logout", 200), ("/logout", 503), ("/me", 200)} <= statuses.keys()
