@@ -297,8 +297,9 @@ class Lifecycle:
     def _watch(self, quit_event: threading.Event) -> None:
         while not quit_event.is_set():
             self.beat("thread")
-            if not self.draining and self._joined and (reason := self.directory.reason()) is not None:
-                self.begin_drain(reason)
+            flagged = self.directory.reason() if self._joined and not self.draining else None
+            if flagged is not None and self.begin_drain(""):
+                _log.warning("draining (%s): serving on until SIGTERM", flagged)
             self.checks.tick(time.monotonic())
             quit_event.wait(TICK)
 

@@ -26,6 +26,8 @@ _OTHER_ENV = frozenset({"ZDD_CONFIG"})
 _MAX_TEXT = 4096
 """Characters of one option: as much as Linux takes for a path, which is the longest thing an option holds."""
 _MAX_SHOWN = 120
+_said: dict[Any, Any] = {}
+"""What `warnings` remembers of our warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,4 +211,5 @@ def _refuse_unknown(sources: list[tuple[str, dict[str, Any]]]) -> None:
             )
             if origin == "argument":
                 raise SettingsError(message)
-            warnings.warn(message, stacklevel=4)
+            # Once, however often settings are loaded: no line of code is to blame.
+            warnings.warn_explicit(message, UserWarning, "zdd settings", 0, registry=_said)

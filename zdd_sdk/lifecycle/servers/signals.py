@@ -71,7 +71,8 @@ class _Chained:
             return
         self._waiting = True
         try:
-            self._lifecycle.begin_drain("SIGTERM")
+            if self._lifecycle.begin_drain(""):
+                _log.warning("draining (SIGTERM): serving on for %.1f s", self._lifecycle.lag_left())
             self._signal_again_in(self._lifecycle.lag_left())
         except Exception:  # noqa: BLE001
             # Whatever goes wrong in here, a process that was told to end must end.
