@@ -93,7 +93,7 @@ class _Departure:
     def unavailable(self, wanted: _Wanted, error: StoreUnavailable | StoreReplyError) -> None:
         """Hear from each part what is to be answered where the store is away."""
         failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error), sent=True)
-        _log.warning("the leave of %s %s found no store: %s", self._exchange.method, self._exchange.path, error)
+        _log.info("the leave of %s %s found no store: %s", self._exchange.method, self._exchange.path, error)
         answers = [part.unavailable(self._exchange, failure) for part, _ in wanted]
         self.answer = self.answer or next((answer for answer in answers if answer is not None), None)
 
