@@ -155,6 +155,10 @@ class ZeroDowntime:
             shown=self.loaded.shown(),
             lifecycle_state=lambda: self.lifecycle.state.value,
         )
+        if self.settings.sessions.enabled:
+            from zdd_sdk.sessions import SessionReader
+
+            fleet.add(SessionReader())
         self.lifecycle.on_stop(fleet.stop)
         return fleet
 

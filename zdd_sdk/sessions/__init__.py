@@ -1,6 +1,7 @@
 """Sessions that outlive the process: one hash each in Redis, saved field by field, shared by releases."""
 
 from zdd_sdk.sessions.core import Sessions
+from zdd_sdk.sessions.reader import SessionReader
 from zdd_sdk.sessions.session import Session
 
-__all__ = ["Session", "Sessions"]
+__all__ = ["Session", "SessionReader", "Sessions"]
