@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from tests.rehearsal.harness import APPS, KEPT, STUBBORN, UVICORN, Silent, plan,
 from zdd_sdk.errors import RehearsalError
 from zdd_sdk.rehearsal.core import rehearse
 from zdd_sdk.rehearsal.model import PHASES, FaultPlan, ReleasePlan
+from zdd_sdk.rehearsal.routers.nginx import find_nginx
 
 pytestmark = pytest.mark.timeout(120)
 SHORT_DRAIN = {"ZDD_LIFECYCLE_DRAIN_LAG": "1500ms", "ZDD_LIFECYCLE_LINGER": "500ms"}
@@ -103,7 +103,7 @@ def test_every_finding_of_a_scenario_is_classified(tmp_path: Path) -> None:
 
 def test_behind_nginx_nothing_is_lost_and_the_release_is_known(tmp_path: Path) -> None:
     made = plan(KEPT, router="nginx", env=SHORT_DRAIN, rollback=False)
-    if shutil.which("nginx") is None:
+    if find_nginx() is None:
         with pytest.raises(RehearsalError, match="nginx on PATH"):
             rehearse(made, tmp_path, Silent())
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -27,7 +26,7 @@ from zdd_sdk.rehearsal.instances import instance_environment
 from zdd_sdk.rehearsal.model import FaultPlan, Plan, ReleasePlan
 from zdd_sdk.rehearsal.processes import fill_in, free_port, resolve_program
 from zdd_sdk.rehearsal.routers import Backend, KubeRouter, NginxRouter
-from zdd_sdk.rehearsal.routers.nginx import write_config
+from zdd_sdk.rehearsal.routers.nginx import find_nginx, write_config
 from zdd_sdk.rehearsal.scenario import Scenario, load_scenario
 from zdd_sdk.rehearsal.traffic import judge
 from zdd_sdk.rehearsal.user import InvariantBroken
@@ -292,13 +291,13 @@ def test_nginx_is_told_every_backend_and_can_have_none(tmp_path: Path) -> None:
 
 
 def test_nginx_accepts_the_configuration_or_its_absence_is_said(tmp_path: Path) -> None:
-    if shutil.which("nginx") is None:
+    if (program := find_nginx()) is None:
         with pytest.raises(RehearsalError, match="nginx on PATH"):
             NginxRouter(directory=tmp_path, lag=1.0, seed=1, taken=set())
         return
     for backends in ([], [Backend(port=1)]):
         (tmp_path / "nginx.conf").write_text(write_config(backends, tmp_path, 8080), "utf-8")
-        words = ["nginx", "-t", "-q", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+        words = [program, "-t", "-q", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
         subprocess.run(words, check=True, capture_output=True, timeout=10)
 
 

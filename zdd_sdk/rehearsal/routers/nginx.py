@@ -18,7 +18,7 @@ from zdd_sdk.rehearsal.client import RawResponse
 from zdd_sdk.rehearsal.processes import free_port, kill_group, spawn, tail
 from zdd_sdk.rehearsal.routers.base import Backend
 
-__all__ = ["NginxRouter", "write_config"]
+__all__ = ["NginxRouter", "find_nginx", "write_config"]
 
 _HEADER = "x-rehearsal-upstream"
 _START = 5.0
@@ -73,7 +73,7 @@ class NginxRouter:
     """
 
     def __init__(self, *, directory: Path, lag: float, seed: int, taken: set[int]) -> None:
-        program = shutil.which("nginx") or shutil.which("nginx", path=_SBIN)
+        program = find_nginx()
         if program is None:
             message = "the router nginx needs the program nginx on PATH"
             raise RehearsalError(message)
@@ -136,6 +136,11 @@ class NginxRouter:
         path = self._directory / "nginx.conf"
         path.with_suffix(".new").write_text(write_config(backends, self._directory, self._port), "utf-8")
         path.with_suffix(".new").replace(path)
+
+
+def find_nginx() -> str | None:
+    """Return the path of the nginx on ``PATH``, or of one where only root looks."""
+    return shutil.which("nginx") or shutil.which("nginx", path=_SBIN)
 
 
 def write_config(backends: Sequence[Backend], directory: Path, port: int) -> str:
