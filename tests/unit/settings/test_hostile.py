@@ -47,7 +47,8 @@ def try_to(function, *, only=(), **given):
             said = str(error)
     secret = any(LEAVES[path].option.secret for path in (only or given))
     # An option that is no secret is quoted, even if somebody has put a password into it.
-    quoted = any(HIDDEN in repr(value) for path, value in given.items() if not LEAVES[path].option.secret)
+    open_ones = [path for path in given if path in LEAVES and not LEAVES[path].option.secret]
+    quoted = any(HIDDEN in repr(given[path]) for path in open_ones)
     assert quoted or not (secret and HIDDEN in said)
     assert "\n" not in said
     assert len(said) < 500
