@@ -81,8 +81,9 @@ class CookieJar:
         if not self._said:
             self._said = True
             logger.warning(
-                "session cookie %s is used without a prefix and without Secure (sessions.insecure, or a loopback host)",
+                "plain http: the session cookie is %s here; over https it is %s, and Secure",
                 self._plain.name,
+                self._secure.name,
             )
         return self._plain
 

@@ -190,6 +190,9 @@ class Sessions:
 
     async def _load(self, exchange: Exchange, turn: Turn) -> None:
         ids = self.presented(exchange)
+        if not ids:
+            self._begin_anew(exchange, turn)
+            return
         try:
             replies = await self._ask(exchange, [Load(self._key(identity)) for identity in ids])
         except StoreUnavailable as error:
@@ -207,6 +210,16 @@ class Sessions:
             self._go_without(turn, ids, StoreUnavailable(refused, sent=True))
         else:
             turn.begin()
+
+    def _begin_anew(self, exchange: Exchange, turn: Turn) -> None:
+        """Begin for a visitor who has no session yet: no trip, so what is known of Redis has to do."""
+        known_away = self._shelf is None and exchange.store is not None and not exchange.store.available
+        if known_away and self._settings.on_unavailable == "anonymous":
+            self.counters["unavailable"] += 1
+            turn.begin_without_store()
+        elif not turn.loaded:
+            turn.begin()
+            turn.away = known_away
 
     def _begin(self, turn: Turn, identity: SessionId, stored: Stored) -> None:
         if stored.reader > LAYOUT:

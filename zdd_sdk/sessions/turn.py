@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
-from zdd_sdk.errors import SessionError, SessionReadOnly
+from zdd_sdk.errors import SessionError, SessionReadOnly, SessionUnavailable
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.model import Stored
@@ -35,6 +35,7 @@ class Turn:
         stored: the session as Redis has it; ``None`` for a new one.
         user: who is logged in, changes of this request included.
         available: Redis was there when asked.
+        away: Redis is away and nobody's session is at stake yet: it may be read as empty, not changed.
         read_only: a pre-login snapshot or a stale copy.
         renewal: a new id is wanted.
         keep: a new id goes on with the data of the old one.
@@ -57,6 +58,7 @@ class Turn:
         self.stored: Stored | None = None
         self.user: str | None = None
         self.available = True
+        self.away = False
         self.read_only = False
         self.renewal = Renewal.NONE
         self.keep = True
@@ -101,8 +103,12 @@ class Turn:
         Raises:
             SessionError: the session was not loaded.
             SessionReadOnly: it cannot be changed.
+            SessionUnavailable: what is written now would be lost.
         """
         fields = self.fields
+        if self.away:
+            message = "the session cannot be reached for the moment, so nothing was put into it"
+            raise SessionUnavailable(message)
         if self.read_only:
             what = "the snapshot of before a login" if self.available else "a copy from before Redis went away"
             message = f"this session is {what} and can only be read"

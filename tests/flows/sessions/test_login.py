@@ -30,6 +30,8 @@ async def rotate(session):
 class ClusterStore:
     """A store that says it is a Cluster, and can lose a wave."""
 
+    available = True
+
     def __init__(self, store, *, lose=()):
         self._store = store
         self.waves: list[list[str]] = []

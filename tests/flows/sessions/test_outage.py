@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tests.flows.sessions.visitor import Visitor, key_of, login, logout, make_sessions, reading, state, writing
-from zdd_sdk.errors import SessionReadOnly, SessionUnavailable
+from zdd_sdk.errors import SessionReadOnly, SessionUnavailable, StoreUnavailable
 from zdd_sdk.sessions import stale
 from zdd_sdk.sessions.calls import SessionCalls
 from zdd_sdk.sessions.model import Delete
+from zdd_sdk.store import Call
 
 
 @pytest.fixture
@@ -193,3 +194,49 @@ def patiently(flow, visitor, handler=state):
             return reply
         flow(visitor.store.sleep(0.05))
     return reply
+
+
+@pytest.mark.parametrize("policy", ["fail", "stale"])
+def test_a_stranger_reads_an_empty_session_and_is_told_that_nothing_can_be_kept(tap, flow, policy):
+    known_away(tap, flow)
+    stranger = Visitor(make_sessions(on_unavailable=policy), flow.store)
+
+    read = flow(stranger.visit(state))
+    wrote = flow(stranger.visit(writing(cart=["tea"])))
+
+    assert (read.status, read.result) == (200, (None, {}))
+    assert isinstance(wrote.error, SessionUnavailable)
+    assert (wrote.status, wrote.cookie, wrote.error.retry_after > 0) == (503, None, True)
+
+
+def test_a_stranger_goes_on_without_where_the_policy_says_so(tap, flow):
+    known_away(tap, flow)
+    stranger = Visitor(make_sessions(on_unavailable="anonymous"), flow.store)
+
+    async def handler(session):
+        session["cart"] = ["tea"]
+        return session.available
+
+    reply = flow(stranger.visit(handler))
+    assert (reply.status, reply.result, reply.cookie) == (200, False, None)
+
+
+def test_a_stranger_is_served_again_once_redis_is_back(tap, flow):
+    known_away(tap, flow)
+    stranger = Visitor(make_sessions(), flow.store)
+    tap.heal()
+    flow(probe(flow.store))
+
+    assert flow(stranger.visit(writing(cart=["tea"]))).status == 200
+    assert flow(stranger.visit(state)).result == (None, {"cart": ["tea"]})
+
+
+async def probe(store):
+    await store.ask(Call(bytes, ("PING",)), probe=True)
+
+
+def known_away(tap, flow):
+    tap.refuse()
+    with pytest.raises(StoreUnavailable):
+        flow(probe(flow.store))
+    assert not flow.store.available
