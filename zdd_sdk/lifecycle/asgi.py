@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Coroutine
-from concurrent.futures import Future
-from typing import Any
 
 from zdd_sdk.http import Answer
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
-from zdd_sdk.lifecycle.checks import LoopRunner
 from zdd_sdk.lifecycle.core import Lifecycle, active
+from zdd_sdk.lifecycle.loops import loop_runner
 from zdd_sdk.lifecycle.servers.signals import chain_sigterm
 
-__all__ = ["OuterHalf", "loop_runner", "run_alone", "stop"]
+__all__ = ["OuterHalf", "stop"]
 
 _MARK = "zdd.outer"
 _CLOSE = (b"connection", b"close")
@@ -109,28 +106,6 @@ async def _send_answer(send: Send, answer: Answer, *, head: bool) -> None:
     headers = [(name.encode(), value.encode()) for name, value in answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else answer.body})
-
-
-def loop_runner() -> LoopRunner:
-    """Return what runs awaitables on the loop that runs now, from any thread."""
-    loop = asyncio.get_running_loop()
-
-    def run_on_loop(awaitable: Awaitable[Any]) -> Future[Any]:
-        return asyncio.run_coroutine_threadsafe(_coroutine(awaitable), loop)
-
-    return run_on_loop
-
-
-def run_alone(awaitable: Awaitable[Any]) -> Any:
-    """Run an awaitable to its end on a loop of its own, in this thread."""
-    return asyncio.run(_coroutine(awaitable))
-
-
-def _coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
-    async def wait() -> Any:
-        return await awaitable
-
-    return wait()
 
 
 async def stop(lifecycle: Lifecycle, seconds: float | None = None) -> None:

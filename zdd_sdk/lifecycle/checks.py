@@ -6,19 +6,18 @@ import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zdd_sdk.lifecycle.model import CheckState, after_result
 
-__all__ = ["CheckBoard", "CheckFunction", "LoopRunner"]
+if TYPE_CHECKING:
+    from zdd_sdk.lifecycle.loops import LoopRunner
+
+__all__ = ["CheckBoard", "CheckFunction"]
 
 CheckFunction = Callable[[], Any]
 """Takes nothing; raising or returning ``False`` is a failure. May be ``async``."""
-
-LoopRunner = Callable[[Awaitable[Any]], "Future[Any]"]
-"""Runs an awaitable on the application's event loop, from another thread."""
 
 _log = logging.getLogger("zdd.lifecycle")
 
@@ -101,7 +100,7 @@ class CheckBoard:
 
     def _await(self, value: Awaitable[Any]) -> Any:
         if self.run_on_loop is None:
-            from zdd_sdk.lifecycle.asgi import run_alone
+            from zdd_sdk.lifecycle.loops import run_alone
 
             return run_alone(value)
         future = self.run_on_loop(value)

@@ -11,11 +11,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zdd_sdk.errors import LifecycleError
 from zdd_sdk.http import Answer
-from zdd_sdk.lifecycle.checks import CheckBoard, CheckFunction, LoopRunner
+from zdd_sdk.lifecycle.checks import CheckBoard, CheckFunction
 from zdd_sdk.lifecycle.flag import InstanceDirectory, instance_root
 from zdd_sdk.lifecycle.health import PROBES, health_answer
 from zdd_sdk.lifecycle.hooks import Hooks
@@ -28,6 +28,9 @@ from zdd_sdk.lifecycle.model import (
     serves_while_terminating,
 )
 from zdd_sdk.settings import LifecycleSettings
+
+if TYPE_CHECKING:
+    from zdd_sdk.lifecycle.loops import LoopRunner
 
 __all__ = ["Lifecycle", "activate", "active"]
 

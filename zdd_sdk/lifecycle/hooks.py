@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zdd_sdk.lifecycle.checks import LoopRunner
+if TYPE_CHECKING:
+    from zdd_sdk.lifecycle.loops import LoopRunner
 
 __all__ = ["Hook", "Hooks"]
 

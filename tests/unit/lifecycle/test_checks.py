@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from zdd_sdk.lifecycle.asgi import loop_runner
 from zdd_sdk.lifecycle.checks import CheckBoard
+from zdd_sdk.lifecycle.loops import loop_runner
 
 
 def _tick_until(board: CheckBoard, condition: Callable[[], bool], seconds: float = 5.0) -> None:
