@@ -11,7 +11,6 @@ from typing import Any
 from zdd_sdk.errors import (
     RecordTooNew,
     SessionError,
-    SessionGone,
     SessionUnavailable,
     SettingsError,
     StoreReplyError,
@@ -27,7 +26,7 @@ from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.session import Session
 from zdd_sdk.sessions.stale import StaleCopies
 from zdd_sdk.sessions.stock import Shelf
-from zdd_sdk.sessions.turn import Renewal, Turn
+from zdd_sdk.sessions.turn import Turn
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, Keys
 
@@ -116,7 +115,7 @@ class Sessions:
             SessionError: it was not loaded, or a cookie is needed and the answer's headers are out.
         """
         turn = self._visit(exchange).turn
-        _check_savable(turn, headers_out=exchange.status != 0)
+        turn.check_savable(headers_out=exchange.status != 0)
         plan = self._plan(exchange, turn, save=True)
         try:
             while plan.waves:
@@ -124,7 +123,7 @@ class Sessions:
                 self._settle(exchange, turn)
         except (StoreUnavailable, StoreReplyError) as error:
             raise self._unavailable(error) from error
-        _raise_outcome(turn)
+        turn.raise_outcome()
 
     def leaving(self, exchange: Exchange) -> Sequence[Call[Reply]]:
         """Say what the leave has to ask: what was changed, a login or a logout; nothing if nothing was."""
@@ -312,28 +311,6 @@ class Sessions:
 
     def _tag(self, user: str | None) -> str:
         return random_tag() if user is None or self._shelf is not None else user_tag(self._secrets(), user)
-
-
-def _check_savable(turn: Turn, *, headers_out: bool) -> None:
-    if turn.leaving:
-        return
-    turn.writable()
-    if not turn.available:
-        message = "this session was begun while Redis was away; its changes are not saved"
-        raise SessionUnavailable(message)
-    if headers_out and (turn.id is None or turn.renewal is not Renewal.NONE):
-        message = "the answer's headers are out, so the cookie of a new id cannot be set any more"
-        raise SessionError(message)
-
-
-def _raise_outcome(turn: Turn) -> None:
-    if turn.gone:
-        message = "the session was logged out or has expired; nothing was written"
-        raise SessionGone(message)
-    if turn.refused:
-        message = "the session cannot be written for the moment"
-        turn.refused = ""
-        raise SessionUnavailable(message)
 
 
 def check_settings(settings: SessionSettings) -> None:

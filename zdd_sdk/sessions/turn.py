@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
-from zdd_sdk.errors import SessionError, SessionReadOnly, SessionUnavailable
+from zdd_sdk.errors import SessionError, SessionGone, SessionReadOnly, SessionUnavailable
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.model import Stored
@@ -114,6 +114,39 @@ class Turn:
             message = f"this session is {what} and can only be read"
             raise SessionReadOnly(message)
         return fields
+
+    def check_savable(self, *, headers_out: bool) -> None:
+        """See whether an explicit save can be carried out.
+
+        Raises:
+            SessionError: not loaded, or a cookie is needed and the answer's headers are out.
+            SessionReadOnly: it cannot be changed.
+            SessionUnavailable: it was begun while Redis was away.
+        """
+        if self.leaving:
+            return
+        self.writable()
+        if not self.available:
+            message = "this session was begun while Redis was away; its changes are not saved"
+            raise SessionUnavailable(message)
+        if headers_out and (self.id is None or self.renewal is not Renewal.NONE):
+            message = "the answer's headers are out, so the cookie of a new id cannot be set any more"
+            raise SessionError(message)
+
+    def raise_outcome(self) -> None:
+        """Report what an explicit save has met.
+
+        Raises:
+            SessionGone: the session had ended.
+            SessionUnavailable: Redis refused the write.
+        """
+        if self.gone:
+            message = "the session was logged out or has expired; nothing was written"
+            raise SessionGone(message)
+        if self.refused:
+            self.refused = ""
+            message = "the session cannot be written for the moment"
+            raise SessionUnavailable(message)
 
     def begin(self, identity: SessionId | None = None, stored: Stored | None = None) -> None:
         """Take what was loaded, or begin a new session."""
