@@ -13,6 +13,7 @@ import re
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,10 @@ _FLAG = "drain"
 _WORKER = "worker-"
 _NEW = ".new-"
 _TRIES = 10
-"""A sweep may remove the directory between our mkdir and our first file in it."""
+"""A last worker that leaves may remove the directory between our mkdir and our first file in it."""
+
+_JOINING = 5.0
+"""Seconds an empty directory is left alone: a worker makes it before its record."""
 
 
 def user_root() -> Path:
@@ -112,6 +116,13 @@ class InstanceDirectory:
         with contextlib.suppress(FileNotFoundError):
             (self.path / _FLAG).unlink()
 
+    def settled(self) -> bool:
+        """Whether somebody is or was in there, so that an empty directory is no worker that joins just now."""
+        with contextlib.suppress(OSError):
+            found = os.lstat(self.path)
+            return stat.S_ISDIR(found.st_mode) and (bool(self._recorded()) or time.time() - found.st_mtime > _JOINING)
+        return False
+
     def sweep(self) -> bool:
         """Remove the directory if all its workers are dead; return whether it is gone."""
         with contextlib.suppress(OSError):
@@ -145,9 +156,10 @@ def find_instances(roots: list[Path]) -> Iterator[InstanceDirectory]:
             _check_private(root)
             for path in sorted(root.iterdir()):
                 found = InstanceDirectory(root, path.name)
+                settled = found.settled()  # before the records of the dead are forgotten
                 if found.workers():
                     yield found
-                elif found.path.is_dir() and not found.path.is_symlink():
+                elif settled:
                     found.sweep()
 
 
