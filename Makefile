@@ -28,7 +28,7 @@ $(VENV)/.group-%: pyproject.toml $(VENV)/.pip
 	@touch $@
 
 demo: $(VENV)/.group-demo ## rehearse a rolling deployment of the shop, with and without the SDK (3 minutes)
-	$(BIN)/python docs/examples/shop_fastapi/demo.py
+	$(BIN)/python docs/examples/shop/demo.py
 
 test: $(VENV)/.group-test ## run everything that must hold (10 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)

@@ -17,7 +17,7 @@ import msgspec
 
 sys.path.append(str(Path(__file__).parents[2] / "docs" / "examples"))
 
-from shop_fastapi import demo
+from shop import demo
 from zdd_sdk.rehearsal.core import rehearse
 from zdd_sdk.rehearsal.faults import parse_fault
 from zdd_sdk.rehearsal.model import Plan, Summary

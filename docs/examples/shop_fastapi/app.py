@@ -6,20 +6,16 @@ All of zdd-sdk in here is the four lines that say `zdd`; the rest is plain FastA
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, WebSocket
 from pydantic import BaseModel, Field
 
-from shop_fastapi import fields
-from shop_fastapi.ledger import Audit, Ledger, Order
+from shop import fields
+from shop.catalogue import CATALOGUE, pay
+from shop.ledger import Audit, Ledger, Order
 from zdd_fastapi import UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
-
-PAYMENT_SECONDS = 0.02
-CATALOGUE = {"tea": 450, "mug": 1200, "kettle": 3900, "honey": 790, "tray": 2400}
-"""Price in cents by product."""
 
 zdd = ZeroDowntime(service="shop")  # ZDD_REDIS_URL, or in development an embedded engine
 app = FastAPI(title="Shop")
@@ -76,7 +72,7 @@ async def log_in(form: LoginForm, session: UserSession) -> fields.Fields:
     """Open a session; the cart filled as a stranger stays."""
     session.login(form.user)
     fields.remember_preference(session, form.greeting, form.currency)
-    return fields.show(session)
+    return fields.show(session, session.user)
 
 
 @app.post("/logout")
@@ -90,7 +86,7 @@ async def log_out(session: UserSession) -> dict[str, bool]:
 async def show_me(session: UserSession) -> fields.Fields:
     """Show what the shop knows about this visitor, and count the visit."""
     fields.count_visit(session)
-    return fields.show(session)
+    return fields.show(session, session.user)
 
 
 @app.post("/cart/items")
@@ -113,9 +109,7 @@ async def show_cart(session: UserSession) -> dict[str, int]:
 @app.post("/orders", status_code=201)
 def create_order(form: OrderForm, customer: Customer, session: UserSession) -> Order:
     """Take the money, write the order, empty the cart."""
-    total = sum(CATALOGUE[sku] * quantity for sku, quantity in form.items.items() if sku in CATALOGUE)
-    time.sleep(PAYMENT_SECONDS)  # the payment provider
-    order = ledger.add(form.reference, customer, total)
+    order = ledger.add(form.reference, customer, pay(form.items))
     session["cart"] = {}
     return order
 

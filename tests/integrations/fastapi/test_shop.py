@@ -17,8 +17,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from shop_fastapi import scenario
-from shop_fastapi.ledger import Audit, Ledger
+from shop import scenario
+from shop.ledger import Audit, Ledger
 from zdd_sdk.rehearsal import RequestFailed, Target
 from zdd_sdk.rehearsal.routers.base import Backend
 from zdd_sdk.rehearsal.user import InvariantBroken
@@ -239,7 +239,7 @@ def test_ledger_is_made_by_many_at_once(tmp_path):
     """Three instances start together on an empty folder."""
     path = str(tmp_path / "shop.db")
     code = (
-        "import sys; from shop_fastapi.ledger import Ledger\n"
+        "import sys; from shop.ledger import Ledger\n"
         "for number in range(30): Ledger(sys.argv[1]).add(f'{sys.argv[2]}-{number}', 'kim', 1)"
     )
     environ = {**os.environ, "PYTHONPATH": "docs/examples"}

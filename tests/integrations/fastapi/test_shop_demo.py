@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from shop_fastapi import demo
+from shop import demo
 from tests.rehearsal.report.synthetic import make_result
 from zdd_sdk.errors import RehearsalError
 from zdd_sdk.rehearsal.report import read_summary

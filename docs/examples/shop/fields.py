@@ -11,11 +11,9 @@ other wrote, and after a rollback the old one reads it again. Release 2 makes al
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Protocol
 
-from zdd_sdk.sessions import Session
-
-__all__ = ["RELEASE", "Fields", "count_visit", "read_visits", "remember_preference", "show"]
+__all__ = ["RELEASE", "Fields", "Keeps", "count_visit", "read_visits", "remember_preference", "show"]
 
 RELEASE = os.environ.get("ZDD_RELEASE_VERSION", "1")
 """In a real shop these are two commits; here one file plays both."""
@@ -23,7 +21,17 @@ RELEASE = os.environ.get("ZDD_RELEASE_VERSION", "1")
 Fields = dict[str, Any]
 
 
-def remember_preference(session: Session, greeting: str, currency: str) -> None:
+class Keeps(Protocol):
+    """A session, whichever framework's it is."""
+
+    def get(self, key: str, default: Any, /) -> Any:
+        """The field, or the default."""
+
+    def __setitem__(self, key: str, value: Any, /) -> None:
+        """Keep a field."""
+
+
+def remember_preference(session: Keeps, greeting: str, currency: str) -> None:
     """Keep what the login form of this release asks for."""
     if RELEASE == "1":
         session["greeting"] = greeting
@@ -36,18 +44,18 @@ def read_visits(stored: int | Fields) -> int:
     return int(stored["count"]) if isinstance(stored, dict) else stored
 
 
-def count_visit(session: Session) -> None:
+def count_visit(session: Keeps) -> None:
     """Add a visit, in the shape of this release."""
     count = read_visits(session.get("visits", 0)) + 1
     session["visits"] = count if RELEASE == "1" else {"count": count, "release": RELEASE}
 
 
-def show(session: Session) -> Fields:
-    """Return the visitor as this release knows them."""
+def show(session: Keeps, user: str | None) -> Fields:
+    """Return the visitor as this release knows them; ``user`` is who is logged in."""
     preference = "greeting" if RELEASE == "1" else "currency"
     return {
-        "user": session.user,
+        "user": user,
         "release": RELEASE,
         "visits": read_visits(session.get("visits", 0)),
-        preference: session.get(preference),
+        preference: session.get(preference, None),
     }

@@ -6,8 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-
-from pydantic import BaseModel
+from dataclasses import dataclass
 
 __all__ = ["Audit", "Ledger", "Order"]
 
@@ -18,7 +17,8 @@ CREATE TABLE IF NOT EXISTS orders (
 """
 
 
-class Order(BaseModel):
+@dataclass(frozen=True)
+class Order:
     """One order; the total is in cents."""
 
     id: int
@@ -27,7 +27,8 @@ class Order(BaseModel):
     total: int
 
 
-class Audit(BaseModel):
+@dataclass(frozen=True)
+class Audit:
     """How many orders there are, and how many of them repeat a reference."""
 
     orders: int

@@ -18,7 +18,7 @@ from zdd_sdk.rehearsal.report import write_report
 from zdd_sdk.rehearsal.report.live import make_progress
 from zdd_sdk.rehearsal.report.table import side_by_side
 
-SHOP = Path(__file__).parent
+EXAMPLES = Path(__file__).parents[1]
 OUT = Path("build/rehearsal")
 ZDD = Path(sys.executable).with_name("zdd")
 SERVE = "serve uvicorn shop_fastapi.app:app --host {host} --port {port} --log-level warning"
@@ -40,7 +40,7 @@ def plan(*, sdk: bool, users: int = 40, seconds: float = 4.0) -> Plan:
         sdk=sdk,
         old=_release("old", "1"),
         new=_release("new", "2"),
-        scenario=str(SHOP / "scenario.py"),
+        scenario=str(EXAMPLES / "shop/scenario.py"),
         instances=3,
         users=users,
         think=0.15,
@@ -77,7 +77,7 @@ def _release(side: Side, version: str) -> ReleasePlan:
     return ReleasePlan(
         side=side,
         label=version,
-        command=f"{ZDD} {SERVE} --app-dir {SHOP.parent}",
+        command=f"{ZDD} {SERVE} --app-dir {EXAMPLES}",
         env=TIMES,
     )
 

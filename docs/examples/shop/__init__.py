@@ -1,0 +1,1 @@
+"""What the shops have in common: one shop, three frameworks, one scenario."""
