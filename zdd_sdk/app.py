@@ -106,6 +106,10 @@ class ZeroDowntime:
         """Return the store for the running event loop, or ``None`` where the service has none."""
         return self.stores.aio if self._has_store else None
 
+    def blocking_store(self) -> Store | None:
+        """Return the store for threads, or ``None`` where the service has none."""
+        return self.stores.blocking if self._has_store else None
+
     @cached_property
     def _has_store(self) -> bool:
         return not self.stock and self.settings.store.redis_url != "off"
@@ -133,12 +137,14 @@ class ZeroDowntime:
         """States, health and drain of this process."""
         from zdd_sdk.lifecycle import Lifecycle
 
-        return Lifecycle(
+        lifecycle = Lifecycle(
             self.settings.lifecycle,
             service=self.settings.service,
             environment=self.settings.environment,
             release={"id": self.release.id, "label": self.release.label},
         )
+        lifecycle.on_stop(self._close)  # the first hook added is the last one called: Redis last
+        return lifecycle
 
     @cached_property
     def fleet(self) -> Fleet:
@@ -252,6 +258,9 @@ class ZeroDowntime:
         await stop(self.lifecycle)
         if self._has_store:
             await self.stores.aio.close()
+
+    def _close(self) -> None:
+        if self._has_store:
             self.stores.close()
         self._pid = 0
 

@@ -1,31 +1,21 @@
-"""`Sessions`: the flows, and the part sessions take in every exchange."""
+"""`Sessions`: the part sessions take in every exchange: which id a request carries, which cookie the answer sets."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zdd_sdk.errors import (
-    RecordTooNew,
-    SessionError,
-    SessionUnavailable,
-    SettingsError,
-    StoreReplyError,
-    StoreUnavailable,
-)
+from zdd_sdk.errors import SessionError, SessionUnavailable, SettingsError, StoreUnavailable
 from zdd_sdk.http import Answer, Exchange, problem_of
 from zdd_sdk.secrets import Secrets
-from zdd_sdk.sessions.calls import SessionCalls
 from zdd_sdk.sessions.cookies import CookieJar, is_cross_site
-from zdd_sdk.sessions.ids import SessionId, parse_id, random_tag, user_tag
-from zdd_sdk.sessions.model import LAYOUT, Load, Operation, Reply, Stored
+from zdd_sdk.sessions.ids import SessionId, parse_id
+from zdd_sdk.sessions.keeper import Keeper
+from zdd_sdk.sessions.model import Reply
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.session import Session
-from zdd_sdk.sessions.stale import StaleCopies
-from zdd_sdk.sessions.stock import Shelf
 from zdd_sdk.sessions.turn import Turn
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, Keys
@@ -60,8 +50,7 @@ class Sessions:
 
     Attributes:
         name: ``"session"``, the key in ``exchange.parts``.
-        counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's),
-            ``unavailable``, and ``undecodable`` by the release that wrote.
+        keeper: the same sessions by id, without HTTP.
 
     Raises:
         SettingsError: an option has a value that cannot work.
@@ -80,13 +69,13 @@ class Sessions:
     ) -> None:
         check_settings(settings)
         self._settings = settings
-        self._keys = keys
-        self._secrets = secrets
         self._jar = CookieJar(settings)
-        self._calls = SessionCalls(settings, release)
-        self._shelf = Shelf(settings, release) if stock else None
-        self._copies = StaleCopies(time.monotonic) if settings.on_unavailable == "stale" and not stock else None
-        self.counters: dict[str, Any] = {"gone": 0, "conflicts": 0, "unavailable": 0, "undecodable": {}}
+        self.keeper = Keeper(settings, keys, secrets, release=release, stock=stock)
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        """What was counted since the start; see `Keeper`."""
+        return self.keeper.counters
 
     def open(self, exchange: Exchange) -> Session:
         """Return the session of an exchange, the same object each time; asks nothing."""
@@ -102,7 +91,7 @@ class Sessions:
         visit = self._visit(exchange)
         if not visit.turn.loaded:
             exchange.response_headers.append(("vary", "Cookie"))
-            await self._load(exchange, visit.turn)
+            await self.keeper.load(visit.turn, self.presented(exchange), exchange.store)
         return visit.session
 
     async def save(self, exchange: Exchange) -> None:
@@ -117,13 +106,7 @@ class Sessions:
         turn = self._visit(exchange).turn
         turn.check_savable(headers_out=exchange.status != 0)
         plan = self._plan(exchange, turn, save=True)
-        try:
-            while plan.waves:
-                plan.take(await self._ask(exchange, plan.waves[0]))
-                self._settle(exchange, turn)
-        except (StoreUnavailable, StoreReplyError) as error:
-            raise self._unavailable(error) from error
-        turn.raise_outcome()
+        await self.keeper.carry_out(plan, turn, exchange.store, lambda: self._set_cookie(exchange, turn))
 
     def leaving(self, exchange: Exchange) -> Sequence[Call[Reply]]:
         """Say what the leave has to ask: what was changed, a login or a logout; nothing if nothing was."""
@@ -132,17 +115,18 @@ class Sessions:
             return ()
         if visit.plan is None:
             visit.plan = self._plan(exchange, visit.turn, save=self._saves(exchange))
-        if self._shelf is not None:
+        if self.keeper.shelf is not None:
             while visit.plan.waves:
-                self.left(exchange, [self._shelf.run(operation) for operation in visit.plan.waves[0]])
-        return [self._calls.call(operation) for operation in visit.plan.waves[0]] if visit.plan.waves else ()
+                self.left(exchange, [self.keeper.shelf.run(operation) for operation in visit.plan.waves[0]])
+        return self.keeper.calls(visit.plan.waves[0]) if visit.plan.waves else ()
 
     def left(self, exchange: Exchange, results: Sequence[Reply]) -> None:
         """Take the results; sets or deletes the cookie only where Redis has confirmed why."""
         visit: _Visit = exchange.parts[_VISIT]
         if visit.plan is not None and visit.plan.waves:
             visit.plan.take(results)
-            self._settle(exchange, visit.turn)
+            self.keeper.settle(visit.turn)
+            self._set_cookie(exchange, visit.turn)
 
     def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
         """Answer 503 if a login or a logout could not be kept; other changes leave the answer as it is.
@@ -175,101 +159,20 @@ class Sessions:
         return turn.ids
 
     def count_undecodable(self, writer: str) -> None:
-        """Count a field, or a session, that this release could not read, by the release that wrote it."""
-        undecodable = self.counters["undecodable"]
-        undecodable[writer] = undecodable.get(writer, 0) + 1
+        """Count a field that this release could not read, by the release that wrote it."""
+        self.keeper.count_undecodable(writer)
 
     def _visit(self, exchange: Exchange) -> _Visit:
         visit: _Visit | None = exchange.parts.get(_VISIT)
         if visit is None:
-            turn = Turn(self._settings.max_field)
+            turn = self.keeper.turn()
             visit = exchange.parts[_VISIT] = _Visit(Session(self, exchange, turn), turn)
             exchange.parts[self.name] = visit.session
         return visit
 
-    async def _load(self, exchange: Exchange, turn: Turn) -> None:
-        ids = self.presented(exchange)
-        if not ids:
-            self._begin_anew(exchange, turn)
-            return
-        try:
-            replies = await self._ask(exchange, [Load(self._key(identity)) for identity in ids])
-        except StoreUnavailable as error:
-            if not turn.loaded:
-                self._go_without(turn, ids, error)
-            return
-        if turn.loaded:
-            # Another task of this request was faster, and what it has changed since must stay.
-            return
-        found = [(identity, reply.stored) for identity, reply in zip(ids, replies, strict=True) if reply.stored]
-        refused = next((reply.message for reply in replies if reply.status == "error"), None)
-        if found:
-            self._begin(turn, *min(found, key=lambda pair: pair[1].marker))
-        elif refused is not None:
-            self._go_without(turn, ids, StoreUnavailable(refused, sent=True))
-        else:
-            turn.begin()
-
-    def _begin_anew(self, exchange: Exchange, turn: Turn) -> None:
-        """Begin for a visitor who has no session yet: no trip, so what is known of Redis has to do."""
-        known_away = self._shelf is None and exchange.store is not None and not exchange.store.available
-        if known_away and self._settings.on_unavailable == "anonymous":
-            self.counters["unavailable"] += 1
-            turn.begin_without_store()
-        elif not turn.loaded:
-            turn.begin()
-            turn.away = known_away
-
-    def _begin(self, turn: Turn, identity: SessionId, stored: Stored) -> None:
-        if stored.reader > LAYOUT:
-            self.count_undecodable(stored.writer)
-            message = (
-                f"release {stored.writer} wrote this session for readers of layout {stored.reader}; this is {LAYOUT}"
-            )
-            raise RecordTooNew(message)
-        turn.begin(identity, stored)
-        if self._copies is not None:
-            self._copies.put(self._key(identity), stored)
-
-    def _go_without(self, turn: Turn, ids: Sequence[SessionId], error: StoreUnavailable) -> None:
-        if self._settings.on_unavailable == "anonymous":
-            self.counters["unavailable"] += 1
-            turn.begin_without_store()
-            return
-        for identity in ids if self._copies is not None else ():
-            stored = self._copies.get(self._key(identity)) if self._copies is not None else None
-            if stored is not None:
-                self.counters["unavailable"] += 1
-                turn.begin_without_store(identity, stored)
-                return
-        raise self._unavailable(error) from error
-
-    def _unavailable(self, error: StoreUnavailable | StoreReplyError) -> SessionUnavailable:
-        self.counters["unavailable"] += 1
-        logger.info("a session could not be loaded: %s", error)
-        message = "the session cannot be reached for the moment; the cookie is untouched"
-        return SessionUnavailable(message, retry_after=getattr(error, "retry_after", 1.0))
-
-    async def _ask(self, exchange: Exchange, wave: Sequence[Operation]) -> Sequence[Reply]:
-        if self._shelf is not None:
-            return [self._shelf.run(operation) for operation in wave]
-        if not wave:
-            return ()
-        if exchange.store is None:
-            message = "sessions need a store, and this application has none"
-            raise StoreUnavailable(message)
-        return await exchange.store.ask(*(self._calls.call(operation) for operation in wave))
-
     def _plan(self, exchange: Exchange, turn: Turn, *, save: bool) -> Plan:
         try:
-            return Plan(
-                turn,
-                key=self._key,
-                tag=self._tag,
-                max_session=self._settings.max_session,
-                cluster=exchange.store is not None and exchange.store.cluster,
-                save=save,
-            )
+            return self.keeper.plan(turn, exchange.store, save=save)
         except SessionError:
             turn.closed = exchange.status != 0
             raise
@@ -277,40 +180,13 @@ class Sessions:
     def _saves(self, exchange: Exchange) -> bool:
         return self._settings.save_on_error or exchange.status < _SERVER_ERROR
 
-    def _settle(self, exchange: Exchange, turn: Turn) -> None:
+    def _set_cookie(self, exchange: Exchange, turn: Turn) -> None:
         if turn.issued is not None:
             identity, life = turn.issued
             self._jar.write(exchange, identity.text, life)
         elif turn.ended:
             self._jar.remove(exchange)
         turn.issued, turn.ended = None, False
-        self._account(turn)
-        if self._copies is not None:
-            self._refresh_copies(self._copies, turn)
-
-    def _account(self, turn: Turn) -> None:
-        self.counters["conflicts"] += turn.conflicts
-        turn.conflicts = 0
-        if turn.gone and not turn.told:
-            turn.told = True
-            self.counters["gone"] += 1
-            logger.info("a session had ended when its changes came to be saved; nothing was written, no cookie was set")
-        if turn.refused and not turn.told:
-            turn.told = True
-            self.counters["unavailable"] += 1
-            logger.warning("Redis refused to write a session: %s", turn.refused)
-
-    def _refresh_copies(self, copies: StaleCopies, turn: Turn) -> None:
-        for identity in turn.ids or ():
-            copies.drop(self._key(identity))
-        if turn.id is not None and turn.stored is not None and not turn.gone:
-            copies.put(self._key(turn.id), turn.stored)
-
-    def _key(self, identity: SessionId) -> str:
-        return identity.key(self._keys)
-
-    def _tag(self, user: str | None) -> str:
-        return random_tag() if user is None or self._shelf is not None else user_tag(self._secrets(), user)
 
 
 def check_settings(settings: SessionSettings) -> None:

@@ -13,7 +13,7 @@ from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Answer, Exchange, Participant, exchange_variable, problem_of
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
 from zdd_sdk.store import Store
-from zdd_sdk.web.leave import leave, merge_headers
+from zdd_sdk.web.leave import cors_headers, leave, merge_headers
 
 __all__ = ["ExchangeHalf", "ProblemHalf", "open_exchange", "send_answer", "severity"]
 
@@ -135,15 +135,6 @@ class _Departure:
             return {**message, "headers": merge_headers(headers, exchange.response_headers)}
         self._replaced = True
         exchange.status = answer.status
-        answer.headers += _cors(headers)
+        answer.headers += cors_headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
         await send_answer(self._send, answer, head=exchange.method == "HEAD")
         return message
-
-
-def _cors(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Pick the headers without which a browser hides an answer from the page that asked."""
-    return [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in headers
-        if name == b"vary" or name.startswith(b"access-control-")
-    ]

@@ -10,7 +10,7 @@ from zdd_sdk.errors import StoreReplyError, StoreUnavailable, ZddError
 from zdd_sdk.http import Answer, Exchange, Participant, problem, problem_of
 from zdd_sdk.store import Call
 
-__all__ = ["leave", "merge_headers"]
+__all__ = ["cors_headers", "leave", "merge_headers", "merge_text_headers"]
 
 _log = logging.getLogger("zdd.web")
 
@@ -109,6 +109,13 @@ class _Departure:
             self.answer = self.answer or problem(500, ZddError.code, "what this request changed could not be kept")
 
 
+def cors_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pick the headers without which a browser hides an answer from the page that asked."""
+    return [
+        (name, value) for name, value in headers if name.lower() == "vary" or name.lower().startswith("access-control-")
+    ]
+
+
 def merge_headers(
     headers: Iterable[tuple[bytes, bytes]], extra: Sequence[tuple[str, str]]
 ) -> list[tuple[bytes, bytes]]:
@@ -127,6 +134,12 @@ def merge_headers(
             merged = [(old, kept) for old, kept in merged if old != key]
         merged.append((key, new))
     return merged
+
+
+def merge_text_headers(headers: Iterable[tuple[str, str]], extra: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Do the same with headers as text, as WSGI has them."""
+    raw = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+    return [(name.decode("latin-1").title(), value.decode("latin-1")) for name, value in merge_headers(raw, extra)]
 
 
 def _merge_list(present: Sequence[bytes], new: bytes) -> bytes:

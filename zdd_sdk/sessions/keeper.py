@@ -1,0 +1,220 @@
+"""`Keeper`: sessions by id, without HTTP: what an exchange's session and Django's `SessionStore` build on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from zdd_sdk.errors import RecordTooNew, SessionUnavailable, StoreReplyError, StoreUnavailable
+from zdd_sdk.secrets import Secrets
+from zdd_sdk.sessions.calls import SessionCalls
+from zdd_sdk.sessions.ids import SessionId, random_tag, user_tag
+from zdd_sdk.sessions.model import LAYOUT, Load, Operation, Reply, Stored
+from zdd_sdk.sessions.plan import Plan
+from zdd_sdk.sessions.stale import StaleCopies
+from zdd_sdk.sessions.stock import Shelf
+from zdd_sdk.sessions.turn import Turn
+from zdd_sdk.settings import SessionSettings
+from zdd_sdk.store import Call, Keys, Store
+
+__all__ = ["Keeper"]
+
+logger = logging.getLogger("zdd.sessions")
+
+
+class Keeper:
+    """Loads and saves sessions by id.
+
+    Args:
+        settings: the session options.
+        keys: names keys in Redis.
+        secrets: returns the root secrets; asked at the first login only.
+        release: the release that writes, kept with each session.
+        stock: keep sessions in a dict of this process instead (``ZDD_MODE=stock``).
+
+    Attributes:
+        counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's),
+            ``unavailable``, and ``undecodable`` by the release that wrote.
+    """
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        keys: Keys,
+        secrets: Callable[[], Secrets],
+        *,
+        release: str,
+        stock: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._secrets = secrets
+        self._calls = SessionCalls(settings, release)
+        self.shelf = Shelf(settings, release) if stock else None
+        self._copies = StaleCopies(time.monotonic) if settings.on_unavailable == "stale" and not stock else None
+        self.counters: dict[str, Any] = {"gone": 0, "conflicts": 0, "unavailable": 0, "undecodable": {}}
+
+    def turn(self) -> Turn:
+        """Return the state of one session that nothing has been asked about yet."""
+        return Turn(self._settings.max_field)
+
+    async def load(self, turn: Turn, ids: Sequence[SessionId], store: Store | None) -> None:
+        """Load the session that one of the ids names, or begin a new one; one trip, none without an id.
+
+        Raises:
+            SessionUnavailable: Redis is away and the policy is ``fail``, or ``stale`` without a fresh copy.
+            RecordTooNew: a newer release wrote a session this one must not touch.
+        """
+        if not ids:
+            self._begin_anew(turn, store)
+            return
+        try:
+            replies = await self.ask(store, [Load(self.key(identity)) for identity in ids])
+        except StoreUnavailable as error:
+            if not turn.loaded:
+                self._go_without(turn, ids, error)
+            return
+        if turn.loaded:
+            # Another task of this request was faster, and what it has changed since must stay.
+            return
+        found = [(identity, reply.stored) for identity, reply in zip(ids, replies, strict=True) if reply.stored]
+        refused = next((reply.message for reply in replies if reply.status == "error"), None)
+        if found:
+            self._begin(turn, *min(found, key=lambda pair: pair[1].marker))
+        elif refused is not None:
+            self._go_without(turn, ids, StoreUnavailable(refused, sent=True))
+        else:
+            turn.begin()
+
+    def plan(self, turn: Turn, store: Store | None, *, save: bool = True) -> Plan:
+        """Say what has to be asked to keep what a turn has changed.
+
+        Args:
+            turn: the session.
+            store: where it will be asked.
+            save: whether changes are to be saved; a logout always takes effect.
+
+        Raises:
+            SessionValueError: something inside a value cannot be stored; nothing was written.
+            SessionTooLarge: a limit is exceeded; nothing was written.
+        """
+        return Plan(
+            turn,
+            key=self.key,
+            tag=self._tag,
+            max_session=self._settings.max_session,
+            cluster=store is not None and self.shelf is None and store.cluster,
+            save=save,
+        )
+
+    async def carry_out(
+        self, plan: Plan, turn: Turn, store: Store | None, settled: Callable[[], None] = lambda: None
+    ) -> None:
+        """Ask a plan's waves; ``settled()`` is called after each.
+
+        Raises:
+            SessionGone: the session has ended in the meantime; nothing was written.
+            SessionUnavailable: Redis is away, or refused.
+        """
+        try:
+            while plan.waves:
+                plan.take(await self.ask(store, plan.waves[0]))
+                self.settle(turn)
+                settled()
+        except (StoreUnavailable, StoreReplyError) as error:
+            raise self._unavailable(error) from error
+        turn.raise_outcome()
+
+    def calls(self, wave: Sequence[Operation]) -> list[Call[Reply]]:
+        """Build the calls of a wave, for a trip that carries others' calls, too."""
+        return [self._calls.call(operation) for operation in wave]
+
+    async def ask(self, store: Store | None, wave: Sequence[Operation]) -> Sequence[Reply]:
+        """Ask one wave: one trip.
+
+        Raises:
+            StoreUnavailable: Redis is away, or there is no store.
+        """
+        if self.shelf is not None:
+            return [self.shelf.run(operation) for operation in wave]
+        if not wave:
+            return ()
+        if store is None:
+            message = "sessions need a store, and this application has none"
+            raise StoreUnavailable(message)
+        return await store.ask(*self.calls(wave))
+
+    def settle(self, turn: Turn) -> None:
+        """Count and log what the last wave has met, and keep the local copies true."""
+        self.counters["conflicts"] += turn.conflicts
+        turn.conflicts = 0
+        if turn.gone and not turn.told:
+            turn.told = True
+            self.counters["gone"] += 1
+            logger.info("a session had ended when its changes came to be saved; nothing was written, no cookie was set")
+        if turn.refused and not turn.told:
+            turn.told = True
+            self.counters["unavailable"] += 1
+            logger.warning("Redis refused to write a session: %s", turn.refused)
+        if self._copies is not None:
+            self._refresh_copies(self._copies, turn)
+
+    def count_undecodable(self, writer: str) -> None:
+        """Count a field, or a session, that this release could not read, by the release that wrote it."""
+        undecodable = self.counters["undecodable"]
+        undecodable[writer] = undecodable.get(writer, 0) + 1
+
+    def key(self, identity: SessionId) -> str:
+        """Name the hash of a session in Redis."""
+        return identity.key(self._keys)
+
+    def _begin_anew(self, turn: Turn, store: Store | None) -> None:
+        """Begin for a visitor who has no session yet: no trip, so what is known of Redis has to do."""
+        known_away = self.shelf is None and store is not None and not store.available
+        if known_away and self._settings.on_unavailable == "anonymous":
+            self.counters["unavailable"] += 1
+            turn.begin_without_store()
+        elif not turn.loaded:
+            turn.begin()
+            turn.away = known_away
+
+    def _begin(self, turn: Turn, identity: SessionId, stored: Stored) -> None:
+        if stored.reader > LAYOUT:
+            self.count_undecodable(stored.writer)
+            message = (
+                f"release {stored.writer} wrote this session for readers of layout {stored.reader}; this is {LAYOUT}"
+            )
+            raise RecordTooNew(message)
+        turn.begin(identity, stored)
+        if self._copies is not None:
+            self._copies.put(self.key(identity), stored)
+
+    def _go_without(self, turn: Turn, ids: Sequence[SessionId], error: StoreUnavailable) -> None:
+        if self._settings.on_unavailable == "anonymous":
+            self.counters["unavailable"] += 1
+            turn.begin_without_store()
+            return
+        for identity in ids if self._copies is not None else ():
+            stored = self._copies.get(self.key(identity)) if self._copies is not None else None
+            if stored is not None:
+                self.counters["unavailable"] += 1
+                turn.begin_without_store(identity, stored)
+                return
+        raise self._unavailable(error) from error
+
+    def _unavailable(self, error: StoreUnavailable | StoreReplyError) -> SessionUnavailable:
+        self.counters["unavailable"] += 1
+        logger.info("a session could not be loaded: %s", error)
+        message = "the session cannot be reached for the moment; the cookie is untouched"
+        return SessionUnavailable(message, retry_after=getattr(error, "retry_after", 1.0))
+
+    def _refresh_copies(self, copies: StaleCopies, turn: Turn) -> None:
+        for identity in turn.ids or ():
+            copies.drop(self.key(identity))
+        if turn.id is not None and turn.stored is not None and not turn.gone:
+            copies.put(self.key(turn.id), turn.stored)
+
+    def _tag(self, user: str | None) -> str:
+        return random_tag() if user is None or self.shelf is not None else user_tag(self._secrets(), user)
