@@ -28,8 +28,8 @@ from zdd_sdk.lifecycle.asgi import OuterHalf, stop
 from zdd_sdk.lifecycle.core import Lifecycle, activate, active
 from zdd_sdk.lifecycle.model import Phase, State, drain_phase
 from zdd_sdk.lifecycle.servers.listener import Queue, SocketFile
+from zdd_sdk.lifecycle.servers.own import own_lifecycle
 from zdd_sdk.lifecycle.servers.signals import at_terminal
-from zdd_sdk.release import detect_release
 from zdd_sdk.settings import load_settings
 
 __all__ = ["ZddServer", "ZddSupervisor", "main", "run"]
@@ -54,14 +54,6 @@ async def _let_requests_in() -> bool:
     for _ in range(3):
         await asyncio.sleep(0)
     return True
-
-
-def _own_lifecycle() -> Lifecycle:
-    """Build a lifecycle for an application that has none, from ``ZDD_*`` and ``zdd.toml``."""
-    values = load_settings().values
-    release = detect_release(values.release, values.environment)
-    shown = {"id": release.id, "label": release.label}
-    return Lifecycle(values.lifecycle, service=values.service, environment=values.environment, release=shown)
 
 
 class ZddServer(uvicorn.Server):
@@ -97,7 +89,7 @@ class ZddServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Wrap the application, start it, listen, and be ready."""
-        lifecycle = activate(self._given or active() or _own_lifecycle())
+        lifecycle = activate(self._given or active() or own_lifecycle())
         lifecycle.adapter = "uvicorn"
         application: Any = self.config.loaded_app
         self._outer = OuterHalf(application, lifecycle, follow=True)
@@ -308,7 +300,7 @@ class ZddSupervisor(multiprocess.Multiprocess):
 
 
 def _supervise(config: Config) -> None:
-    os.environ.setdefault("ZDD_INSTANCE", _own_lifecycle().instance)
+    os.environ.setdefault("ZDD_INSTANCE", own_lifecycle().instance)
     listener = config.bind_socket()
     # uvicorn's supervisor has no seam for the class of its workers; this process runs nothing else.
     multiprocess.Process = _Process  # type: ignore[assignment,misc]
