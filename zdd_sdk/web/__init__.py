@@ -2,7 +2,7 @@
 
 from zdd_sdk.web.asgi import ExchangeHalf, ProblemHalf, send_answer
 from zdd_sdk.web.inner import InnerHalf
-from zdd_sdk.web.leave import leave, merge_headers
+from zdd_sdk.web.leave import leave, merge_headers, merge_text_headers
 from zdd_sdk.web.lifespan import LifespanHalf
 from zdd_sdk.web.service import ServiceHalf
 from zdd_sdk.web.websocket import SERVICE_RESTART, TRY_AGAIN_LATER, WebSocketHalf
