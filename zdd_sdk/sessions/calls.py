@@ -78,7 +78,7 @@ def _unless_error(read: Callable[[Sequence[Any]], Reply]) -> Callable[[Any], Rep
 
 
 def _read_load(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", stored=read_stored(int(reply[1]), _paired(reply[2])))
+    return Reply("ok", stored=read_stored(int(reply[1]), _cut(reply[2], reply[3])))
 
 
 def _read_create(reply: Sequence[Any]) -> Reply:
@@ -110,6 +110,15 @@ _READERS = {
     "save": _unless_error(_read_save),
     "mark": _unless_error(_read_mark),
 }
+
+
+def _cut(sizes: bytes, joined: bytes) -> dict[bytes, bytes]:
+    """Cut the fields and values of a hash out of one string."""
+    parts, end = [], 0
+    for size in sizes.split(b","):
+        begin, end = end, end + int(size)
+        parts.append(joined[begin:end])
+    return _paired(parts)
 
 
 def _paired(flat: Sequence[bytes]) -> dict[bytes, bytes]:

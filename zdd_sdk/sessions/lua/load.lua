@@ -1,5 +1,6 @@
 -- KEYS[1] session; ARGV[1] ms the hash is kept beyond its idle timeout
--- {'ok', now, {field, value, ...}} | {'none', now} | {'error', message}
+-- {'ok', now, sizes, fields and values joined} | {'none', now} | {'error', message}
+-- Two strings instead of a list: a client's parser takes longer over 40 replies than over all the rest of a request.
 local fields = redis.pcall('HGETALL', KEYS[1])
 if fields.err then return {'error', fields.err} end
 local time = redis.call('TIME')
@@ -11,7 +12,10 @@ local meta = {}
 for i = 1, #fields, 2 do meta[fields[i]] = fields[i + 1] end
 local ends = tonumber(meta['_x']) or 0
 if now >= ends then return {'none', shown} end
-if meta['_k'] then return {'ok', shown, fields} end
+local sizes = {}
+for i = 1, #fields do sizes[i] = #fields[i] end
+local reply = {'ok', shown, table.concat(sizes, ','), table.concat(fields)}
+if meta['_k'] then return reply end
 
 local spare = tonumber(ARGV[1])
 local idle = tonumber(meta['_m']) or 0
@@ -22,4 +26,4 @@ local target = math.min(idle, ends - now) + spare
 if left < 0 or target - left > idle / 10 then
   redis.pcall('PEXPIRE', KEYS[1], string.format('%.0f', target))
 end
-return {'ok', shown, fields}
+return reply
