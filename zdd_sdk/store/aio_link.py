@@ -34,6 +34,7 @@ class AsyncioConnection(AbstractConnection):
         self.resolver = resolver
         self.transport: asyncio.Transport | None = None
         self.stream: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
 
     def repr_pieces(self) -> list[tuple[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What ``repr`` shows."""
@@ -62,7 +63,7 @@ class AsyncioConnection(AbstractConnection):
             raw.close()
             raise
         self.transport, self.stream, self._reader = transport, reader, reader
-        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        self._writer = self.writer = asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class AsyncioLink:
@@ -75,17 +76,20 @@ class AsyncioLink:
         self.ended = False
         assert connection.transport is not None  # noqa: S101 - connect() has just returned
         assert connection.stream is not None  # noqa: S101
+        assert connection.writer is not None  # noqa: S101
         self.transport = connection.transport
         self.stream = connection.stream
+        self.writer = connection.writer
         self.timed_out = False
         self._poll = select.poll()
         self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send commands in one write."""
-        packed = pack(self.connection, commands)
+        packed = pack(commands)
         try:
-            await self.connection.send_packed_command(packed, check_health=False)
+            self.writer.write(packed)
+            await self.writer.drain()
         except (RedisError, OSError) as error:
             raise self._broken() from error
 

@@ -114,9 +114,9 @@ class BlockingLink:
 
     async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send commands in one write."""
-        packed = pack(self._connection, commands)
+        packed = pack(commands)
         try:
-            self._connection.send_packed_command(packed, check_health=False)
+            self.socket.sendall(packed)
         except (RedisError, OSError) as error:
             raise _broken(self.address, error, self.socket.deadline) from error
 

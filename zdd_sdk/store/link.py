@@ -8,11 +8,12 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from zdd_sdk.errors import SettingsError, StoreRefused, StoreReplyError, StoreUnavailable
 from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.url import Address
+from zdd_sdk.store.wire import encode_command
 
 __all__ = [
     "Budget",
@@ -172,19 +173,13 @@ def _fixed_options() -> dict[str, Any]:
     return {"protocol": 2, **limits, **silent}
 
 
-def pack(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[bytes]:
+def pack(commands: Sequence[tuple[Any, ...]]) -> bytes:
     """The bytes of commands.
 
     Raises:
         TypeError: an argument is neither bytes, text nor a number.
     """
-    from redis.exceptions import DataError
-
-    try:
-        return cast("list[bytes]", connection.pack_commands(commands))
-    except DataError as error:
-        message = f"an argument of {commands[0][0]!s} cannot be sent: {error}"
-        raise TypeError(message) from None
+    return b"".join([encode_command(*command) for command in commands])
 
 
 @dataclass(frozen=True, slots=True)
