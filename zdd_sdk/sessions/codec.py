@@ -6,12 +6,14 @@ payload. A value either comes back equal or is refused: there is no pickle and n
 
 MessagePack's own types travel as they are; the others as extensions whose numbers are fixed for ever
 (`_TUPLE` and its neighbours). A subclass of a supported type (an `enum.IntEnum`, a `collections.OrderedDict`,
-a safe string) comes back as the plain type it equals; an aware datetime comes back with its fixed offset.
+Django's safe string) comes back as the plain type it equals, except ``markupsafe.Markup``, which Flask's users keep
+in sessions and templates must not escape; an aware datetime comes back with its fixed offset.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import Enum
@@ -34,7 +36,7 @@ CODEC = 1
 MAX_DEPTH = 32
 """Containers inside containers; far below where msgspec's decoder meets Python's recursion limit on a deep stack."""
 
-_TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _DATETIME, _TIME, _TIMEDELTA, _BIGINT, _PAIRS = range(1, 12)
+_TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _DATETIME, _TIME, _TIMEDELTA, _BIGINT, _PAIRS, _MARKUP = range(1, 13)
 
 _HEADER = bytes((CODEC, 0))
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
@@ -90,6 +92,9 @@ def _pack(value: Any, depth: int) -> Any:
 
 
 def _packer_of_base(value: Any) -> Callable[[Any, int], Any]:
+    # markupsafe is Flask's and Jinja's, not ours: who has a Markup in hand has imported it
+    if (markupsafe := sys.modules.get("markupsafe")) is not None and isinstance(value, markupsafe.Markup):
+        return _pack_markup
     for base, plain in _PLAIN.items():
         if isinstance(value, base):
             return lambda value, depth: _PACKERS[base](plain(value), depth)
@@ -131,6 +136,10 @@ def _pack_set(value: set[Any] | frozenset[Any], depth: int) -> Any:
 
 def _pack_text(code: int, write: Callable[[Any], str]) -> Callable[[Any, int], Any]:
     return lambda value, _depth: _Ext(code, write(value).encode("ascii"))
+
+
+def _pack_markup(value: str, _depth: int) -> Any:
+    return _Ext(_MARKUP, str.__str__(value).encode())
 
 
 def _pack_timedelta(value: dt.timedelta, _depth: int) -> Any:
@@ -215,6 +224,15 @@ def _read_text(read: Callable[[str], Any]) -> Callable[[bytes], Any]:
     return lambda data: read(data.decode("ascii"))
 
 
+def _read_markup(data: bytes) -> str:
+    text = data.decode()
+    try:
+        from markupsafe import Markup
+    except ImportError:
+        return text  # a release without templates: nobody there asks whether it is safe
+    return Markup(text)  # noqa: S704 - it was Markup when it was stored
+
+
 def _unpack_inner(data: bytes) -> Any:
     return _decoder.decode(data)
 
@@ -230,6 +248,7 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     _TIME: _read_text(dt.time.fromisoformat),
     _TIMEDELTA: lambda data: dt.timedelta(*_unpack_inner(data)),
     _BIGINT: lambda data: int.from_bytes(data, "big", signed=True),
+    _MARKUP: _read_markup,
     _PAIRS: lambda data: {key: item for key, item in _unpack_inner(data)},  # noqa: C416 - a pair must have two entries
 }
 

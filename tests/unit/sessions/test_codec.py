@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import enum
+import sys
 import zoneinfo
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 from tests.unit.sessions.values import same, values
 from zdd_sdk.errors import RecordError, RecordTooNew, RecordUndecodable, SessionValueError
@@ -189,3 +191,17 @@ def test_no_pickle():
 
     with pytest.raises((ValueError, IndexError)):
         list(pickletools.genops(encode({"a": 1})))
+
+
+def test_markup_comes_back_as_markup():
+    value = Markup("<b>é</b>")
+    found = decode(encode([value, {"in": value}, "<plain>"]))
+    assert found == [value, {"in": value}, "<plain>"]
+    assert [type(found[0]), type(found[1]["in"]), type(found[2])] == [Markup, Markup, str]
+
+
+def test_markup_is_text_where_nobody_has_templates(monkeypatch):
+    data = encode(Markup("<b>"))
+    monkeypatch.setitem(sys.modules, "markupsafe", None)
+    assert type(decode(data)) is str
+    assert decode(data) == "<b>"
