@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from zdd_sdk.store.aio_link import AsyncioNetwork
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.core import Core
+from zdd_sdk.store.shield import Shielded
 
 __all__ = ["AsyncioStore"]
 
@@ -73,7 +74,7 @@ class AsyncioStore:
 
     def spawn(self, flow: Coroutine[Any, Any, Any], /) -> None:
         """Run a flow as a task of the running loop; its errors are logged."""
-        self._keep(asyncio.get_running_loop().create_task(flow)).add_done_callback(_log_failure)
+        self._keep(asyncio.get_running_loop().create_task(flow))
 
     async def single_flight(self, key: str, flow: Callable[[], Coroutine[Any, Any, T]], /) -> T:
         """Run ``flow`` once per loop for tasks that come with the same key at the same time.
@@ -89,7 +90,7 @@ class AsyncioStore:
 
     async def shield(self, flow: Coroutine[Any, Any, T], /) -> T:
         """Run ``flow`` to its end even if this caller is cancelled."""
-        return await asyncio.shield(self._keep(asyncio.get_running_loop().create_task(flow)))
+        return await Shielded(flow, self._keep)
 
     async def sleep(self, seconds: float) -> None:
         """Pause this task."""
@@ -134,11 +135,11 @@ class AsyncioStore:
             self._states.pop(loop, None)
             await state.network.close()
 
-    def _keep(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
-        """Hold a reference: the loop itself keeps tasks only weakly."""
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold a reference, as the loop itself keeps tasks only weakly, and log how it fails: nobody waits for it."""
         _kept.add(task)
         task.add_done_callback(_kept.discard)
-        return task
+        task.add_done_callback(_log_failure)
 
 
 def _land(flights: dict[str, asyncio.Task[Any]], key: str, task: asyncio.Task[Any]) -> None:

@@ -396,3 +396,36 @@ def test_the_breaker_says_once_that_redis_is_away_and_once_that_it_is_back(
         "Redis is away (refused): asks fail at once until a probe succeeds",
         "Redis is back",
     ]
+
+
+@pytest.mark.parametrize("turns", range(1, 7))
+def test_a_shielded_flow_ends_wherever_its_caller_is_cancelled(
+    open_stores: OpenStores, real_engine: Engine, turns: int
+) -> None:
+    stores = open_stores(real_engine.url)
+    ended: list[object] = []
+
+    async def flow(store: AsyncioStore) -> None:
+        await store.ask(_SET)
+        await asyncio.sleep(0)
+        ended.append(await store.ask(Call(read=bytes, command=("GET", "shielded"))))
+
+    async def main() -> None:
+        store = stores.aio
+        task = asyncio.ensure_future(store.shield(flow(store)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for _ in range(200):
+            if ended:
+                break
+            await asyncio.sleep(0.01)
+        await store.close()
+
+    asyncio.run(main())
+    assert ended == [(b"yes",)]
+
+
+_SET = Call(read=bool, command=("SET", "shielded", "yes"))
