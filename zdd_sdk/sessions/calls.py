@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from zdd_sdk.errors import StoreReplyError
 from zdd_sdk.sessions.model import LAYOUT, Create, Delete, Load, Mark, Operation, Reply, Save, read_stored
@@ -17,6 +17,7 @@ SPARE = 60_000
 (spring-session#2786: with equal times a live request met "Session was invalidated")."""
 
 _PACKAGE = "zdd_sdk.sessions"
+_STATUSES: dict[bytes, Literal["none", "ended"]] = {b"none": "none", b"ended": "ended"}
 
 
 class SessionCalls:
@@ -42,9 +43,8 @@ class SessionCalls:
                 return _script("load", key, (SPARE,))
             case Create():
                 return _script("create", operation.key, self._create(operation), vital=operation.vital)
-            case Save(key, token, sets, deletes):
-                args = (SPARE, token, self._writer, len(sets), *_flat(sets), *deletes)
-                return _script("save", key, args)
+            case Save():
+                return _script("save", operation.key, self._save(operation))
             case Mark(key, revision, keep):
                 return _script("mark", key, (self._grace, revision, int(keep)))
             case Delete(key, vital):
@@ -55,8 +55,19 @@ class SessionCalls:
         meta = {b"_n": b"%d" % LAYOUT, b"_w": self._writer.encode()}
         if new.user is not None:
             meta[b"_u"] = new.user.encode()
-        ends, created = _or_empty(new.ends), _or_empty(new.created)
-        return (SPARE, self._idle, self._absolute, ends, created, *_flat(meta), *_flat(new.fields))
+        if new.lifetime.flags:
+            meta[b"_l"] = new.lifetime.flags.encode()
+        terms = new.lifetime.terms(self._idle, self._absolute, new.created)
+        return (SPARE, *map(_or_empty, (*terms, new.created)), *_flat(meta), *_flat(new.fields))
+
+    def _save(self, save: Save) -> tuple[Any, ...]:
+        terms: tuple[int | None, ...] = (None, None, None)
+        sets = save.sets
+        if save.lifetime is not None:
+            terms = save.lifetime.terms(self._idle, self._absolute, save.created)
+            sets = {b"_l": save.lifetime.flags.encode(), **sets}
+        head = (SPARE, save.token, self._writer, *map(_or_empty, terms))
+        return (*head, len(sets), len(save.expected), *_flat(sets), *_flat(save.expected), *save.deletes)
 
 
 def _script(name: str, key: str, args: tuple[Any, ...], *, vital: bool = False) -> Call[Reply]:
@@ -72,7 +83,9 @@ def _unless_error(read: Callable[[Sequence[Any]], Reply]) -> Callable[[Any], Rep
             return read(reply)
         if status == b"error":
             return Reply("error", message=reply[1].decode(errors="replace"))
-        return Reply("none" if status == b"none" else "gone")
+        if status == b"changed":
+            return Reply("changed", fields=_paired(reply[1:]))
+        return Reply(_STATUSES.get(status, "gone"))
 
     return checked
 
@@ -82,11 +95,11 @@ def _read_load(reply: Sequence[Any]) -> Reply:
 
 
 def _read_create(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", now=int(reply[1]), ends=int(reply[2]))
+    return Reply("ok", now=int(reply[1]), ends=int(reply[2]), idle=int(reply[3]))
 
 
 def _read_save(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", revision=int(reply[1]))
+    return Reply("ok", revision=int(reply[1]), now=int(reply[2]), ends=int(reply[3]), idle=int(reply[4]))
 
 
 def _read_mark(reply: Sequence[Any]) -> Reply:

@@ -52,8 +52,8 @@ class CookieJar:
         headers = exchange.header_values("cookie")
         return cookie_values(headers, self._profile(exchange).name) if headers else ()
 
-    def write(self, exchange: Exchange, value: str, max_age: int) -> None:
-        """Have the answer set the cookie, and forbid caches to keep that answer."""
+    def write(self, exchange: Exchange, value: str, max_age: int | None) -> None:
+        """Have the answer set the cookie (``None``: it ends with the browser), and forbid caches to keep that answer."""
         profile, settings = self._profile(exchange), self._settings
         line = set_cookie(
             profile.name,

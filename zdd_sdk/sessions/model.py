@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from zdd_sdk.errors import SessionTooLarge, SessionValueError
+from zdd_sdk.sessions.lifetime import Lifetime
 
 __all__ = [
     "ATTRIBUTE",
@@ -66,6 +67,8 @@ class Stored:
         marker: it is the snapshot a login left behind: read-only.
         fields: encoded attributes by name.
         others: fields of a later release, to be taken along.
+        idle: its idle timeout, ms.
+        flags: what of its lifetime was chosen for it; see `Lifetime`.
     """
 
     now: int
@@ -78,6 +81,13 @@ class Stored:
     marker: bool
     fields: Mapping[str, bytes]
     others: Mapping[bytes, bytes]
+    idle: int = 0
+    flags: str = ""
+
+    @property
+    def max_age(self) -> int | None:
+        """Seconds the cookie lives; ``None`` if it ends with the browser."""
+        return None if "b" in self.flags else max(0, self.ends - self.now) // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,7 @@ class Create:
         user: who is logged in.
         fields: raw fields.
         created: when the session it continues began, ms since 1970; default now.
-        ends: the absolute end of the session it continues, ms since 1970.
+        lifetime: its own.
         vital: Redis refusing it is an error to raise, not a reply: nobody may believe to be logged in.
     """
 
@@ -104,18 +114,31 @@ class Create:
     user: str | None
     fields: Mapping[bytes, bytes]
     created: int | None = None
-    ends: int | None = None
+    lifetime: Lifetime = Lifetime()
     vital: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Change some fields of a session that still exists; done once per ``token`` (8 bytes)."""
+    """Change some fields of a session that still exists; done once per ``token`` (8 bytes).
+
+    Attributes:
+        key: its hash.
+        token: of this save.
+        sets: raw fields.
+        deletes: names of raw fields.
+        lifetime: a new lifetime, if it is to change.
+        created: when the session began, ms since 1970.
+        expected: what some raw fields must still be (empty: absent); else nothing is written.
+    """
 
     key: str
     token: bytes
     sets: Mapping[bytes, bytes]
     deletes: Sequence[bytes]
+    lifetime: Lifetime | None = None
+    created: int = 0
+    expected: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +172,22 @@ class Reply:
 
     Attributes:
         status: ``ok``; ``none``: there is no such session; ``gone``: it has ended, or become a marker,
-            so nothing was written; ``error``: Redis refused.
+            so nothing was written; ``ended``: its new lifetime is over, so it was deleted;
+            ``changed``: a field is not as expected, so nothing was written; ``error``: Redis refused.
         stored: the session (`Load`).
-        now: server time, ms (`Create`).
-        ends: absolute end, ms (`Create`).
+        now: server time, ms (`Create`, `Save`).
+        ends: absolute end, ms (`Create`, `Save`).
+        idle: idle timeout, ms (`Create`, `Save`).
         revision: after a `Save`.
-        fields: raw fields if they changed since they were copied (`Mark`).
+        fields: raw fields if they changed since they were copied (`Mark`); those expected, as they are (`Save`).
         message: the error reply.
     """
 
-    status: Literal["ok", "none", "gone", "error"]
+    status: Literal["ok", "none", "gone", "ended", "changed", "error"]
     stored: Stored | None = None
     now: int = 0
     ends: int = 0
+    idle: int = 0
     revision: int = 0
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
     message: str = ""
@@ -197,6 +223,8 @@ def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
         marker=b"_k" in raw,
         fields=fields,
         others=others,
+        idle=_number(raw, b"_m"),
+        flags=raw.get(b"_l", b"").decode(errors="replace"),
     )
 
 

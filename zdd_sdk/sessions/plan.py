@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from zdd_sdk.sessions.ids import SessionId, mint_id
+from zdd_sdk.sessions.lifetime import Lifetime
 from zdd_sdk.sessions.model import (
     LAYOUT,
     Create,
@@ -112,20 +113,22 @@ class Plan:
             check_size(merged, max_session)
         if self._renewal is not Renewal.NONE or turn.id is None:
             return self._renew(merged)
-        if not (self._sets or self._deletes):
+        if not (self._sets or self._deletes or turn.lifetime):
             return []
-        return [self._save(turn.id, self._sets, self._deletes)]
+        save, created = self._save(turn.id, self._sets, self._deletes), turn.stored.created if turn.stored else 0
+        return [replace(save, lifetime=turn.lifetime, created=created)]
 
     def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
         turn, old = self._turn, self._before
         if turn.barred or (self._renewal is Renewal.NONE and not merged):
             return []
         self._new = mint_id(self._tag(turn.user))
-        create = Create(self._key(self._new), turn.user, _named(merged), vital=self._renewal is Renewal.LOGIN)
+        vital = self._renewal is Renewal.LOGIN
+        create = Create(self._key(self._new), turn.user, _named(merged), lifetime=self._lifetime(), vital=vital)
         if old is not None and turn.keep:
             create = replace(create, fields={**old.others, **create.fields})
         if old is not None and self._renewal is Renewal.ROTATION:
-            create = replace(create, created=old.created, ends=old.ends)
+            create = replace(create, created=old.created)
         if old is None or old.marker or turn.id is None:
             return [create]
         mark = Mark(self._key(turn.id), old.revision, turn.keep)
@@ -133,6 +136,18 @@ class Plan:
             self.waves.append([mark])
             return [create]
         return [create, mark]
+
+    def _lifetime(self) -> Lifetime:
+        """A rotation goes on as it was; a login with the same data keeps what was chosen."""
+        old = self._before
+        if self._turn.lifetime is not None or old is None:
+            return self._turn.lifetime or Lifetime()
+        if self._renewal is Renewal.ROTATION:
+            return Lifetime(old.idle, ends=old.ends, flags=old.flags)
+        if not self._turn.keep:
+            return Lifetime()
+        idle, ends = (old.idle if "m" in old.flags else None), (old.ends if "x" in old.flags else None)
+        return Lifetime(idle, ends=ends, flags=old.flags)
 
     def _save(self, identity: SessionId, sets: dict[str, bytes], deletes: set[str]) -> Save:
         token = secrets.token_bytes(_TOKEN_BYTES)
@@ -144,14 +159,29 @@ class Plan:
 
     def _take_create(self, create: Create, reply: Reply) -> None:
         if reply.status != "ok" or self._new is None:
-            self._turn.gone |= reply.status == "gone"
             self._new = None
             self.waves.clear()
+            if reply.status == "gone" and self._turn.lifetime is not None:
+                self._turn.expired()
+            self._turn.gone |= reply.status == "gone" and not self._turn.closed
             return
         created = create.created or reply.now
         fields = self._turn.fields.merged(self._sets, self._deletes)
         others = {name: data for name, data in create.fields.items() if self._before and name in self._before.others}
-        stored = Stored(reply.now, created, reply.ends, 1, create.user, "", LAYOUT, False, fields, others)
+        stored = Stored(
+            reply.now,
+            created,
+            reply.ends,
+            1,
+            create.user,
+            "",
+            LAYOUT,
+            False,
+            fields,
+            others,
+            reply.idle,
+            create.lifetime.flags,
+        )
         self._turn.became(self._new, stored, self._sets, self._deletes)
         if self._renewal is not Renewal.ROTATION:
             self._issue()
@@ -181,14 +211,16 @@ class Plan:
 
     def _take_save(self, reply: Reply) -> None:
         if reply.status == "ok" and self._new is None:
-            self._turn.saved(reply.revision, self._sets, self._deletes)
+            self._turn.saved(reply, self._sets, self._deletes)
+        elif reply.status == "ended":
+            self._turn.expired()
         elif reply.status == "gone" and self._new is None:
             self._turn.gone = True
 
     def _issue(self) -> None:
         stored = self._turn.stored
         if self._new is not None and stored is not None:
-            self._turn.issued = (self._new, max(0, stored.ends - stored.now) // 1000)
+            self._turn.issued = (self._new, stored.max_age)
 
 
 def _named(fields: dict[str, bytes]) -> dict[bytes, bytes]:

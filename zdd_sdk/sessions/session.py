@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from zdd_sdk.errors import RecordError, SessionCrossSite, SessionUnavailable
+from zdd_sdk.sessions.lifetime import choose_lifetime
 from zdd_sdk.sessions.model import check_user
 from zdd_sdk.sessions.turn import Turn
 
@@ -124,6 +126,29 @@ class Session(MutableMapping[str, Any]):
     def rotate(self) -> None:
         """Give the session a new id, after a change of privilege that is no login; the old one becomes a marker."""
         self._turn.rotate()
+
+    def set_lifetime(
+        self,
+        *,
+        idle: float | dt.timedelta | None = None,
+        absolute: float | dt.timedelta | dt.datetime | None = None,
+        browser: bool = False,
+    ) -> None:
+        """Give this session a lifetime of its own; saved with it, and the cookie is set anew.
+
+        Each call says all of it: what is ``None`` is as configured, so ``set_lifetime()`` takes everything back.
+        It outlives rotations and logins. Zero, less, or a moment in the past ends the session at the next save.
+
+        Args:
+            idle: idle timeout, seconds. Longer than the configured absolute timeout it counts for both.
+            absolute: its end, seconds from now, or an aware moment.
+            browser: the cookie has no Max-Age and ends with the browser; Redis ends the session as before.
+
+        Raises:
+            SessionValueError: not a number, longer than a century, or a moment without a time zone.
+            SessionReadOnly: it cannot be changed.
+        """
+        self._turn.live(choose_lifetime(idle, absolute, browser=browser))
 
     async def load(self) -> Session:
         """Load the session: one trip, once per request.

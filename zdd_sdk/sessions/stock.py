@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from zdd_sdk.sessions.lifetime import Lifetime
 from zdd_sdk.sessions.model import (
     LAYOUT,
     Create,
@@ -77,7 +78,7 @@ class Shelf:
         kept, now = self._kept.get(key), self._clock()
         if kept is None:
             return None
-        idle = not kept.stored.marker and now - kept.used >= self._settings.idle_timeout * 1000
+        idle = not kept.stored.marker and now - kept.used >= kept.stored.idle
         if idle or now >= kept.stored.ends:
             del self._kept[key]
             return None
@@ -93,27 +94,44 @@ class Shelf:
 
     def _create(self, new: Create) -> Reply:
         now = self._clock()
-        ends = new.ends or now + round(self._settings.absolute_timeout * 1000)
+        idle, ends = self._terms(new.lifetime, new.created, now)
         if now >= ends:
             return Reply("gone")
-        stored = Stored(now, new.created or now, ends, 1, new.user, self._writer, LAYOUT, False, {}, {})
+        began, flags = new.created or now, new.lifetime.flags
+        stored = Stored(now, began, ends, 1, new.user, self._writer, LAYOUT, False, {}, {}, idle, flags)
         if len(self._kept) >= _MOST:
             del self._kept[next(iter(self._kept))]
         self._kept[new.key] = _Kept(stored, dict(new.fields), now)
-        return Reply("ok", now=now, ends=ends)
+        return Reply("ok", now=now, ends=ends, idle=idle)
 
     def _save(self, change: Save) -> Reply:
         kept = self._alive(change.key)
         if kept is None or kept.stored.marker:
             return Reply("gone")
+        now = self._clock()
         if change.token not in kept.tokens:
+            if change.lifetime is not None:
+                idle, ends = self._terms(change.lifetime, change.created, now)
+                if now >= ends:
+                    del self._kept[change.key]
+                    return Reply("ended")
+                kept.stored = replace(kept.stored, idle=idle, ends=ends, flags=change.lifetime.flags)
+            found = {name: kept.raw.get(name, b"") for name in change.expected}
+            if found != change.expected:
+                return Reply("changed", fields=found)
             kept.raw = {**kept.raw, **change.sets}
             for name in change.deletes:
                 kept.raw.pop(name, None)
             kept.stored = replace(kept.stored, revision=kept.stored.revision + 1, writer=self._writer)
             kept.tokens = (change.token, *kept.tokens[:3])
-        kept.used = self._clock()
-        return Reply("ok", revision=kept.stored.revision)
+        kept.used = now
+        stored = kept.stored
+        return Reply("ok", revision=stored.revision, now=now, ends=stored.ends, idle=stored.idle)
+
+    def _terms(self, lifetime: Lifetime, created: int | None, now: int) -> tuple[int, int]:
+        configured = round(self._settings.idle_timeout * 1000), round(self._settings.absolute_timeout * 1000)
+        idle, life, ends = lifetime.terms(*configured, created)
+        return idle, now + (life or 0) if ends is None else ends
 
     def _mark(self, key: str, revision: int, *, keep: bool) -> Reply:
         kept = self._alive(key)

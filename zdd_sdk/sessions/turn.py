@@ -9,7 +9,8 @@ from enum import Enum, auto
 from zdd_sdk.errors import SessionError, SessionGone, SessionReadOnly, SessionUnavailable
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import SessionId
-from zdd_sdk.sessions.model import Stored
+from zdd_sdk.sessions.lifetime import Lifetime
+from zdd_sdk.sessions.model import Reply, Stored
 
 __all__ = ["Renewal", "Turn"]
 
@@ -39,9 +40,10 @@ class Turn:
         read_only: a pre-login snapshot or a stale copy.
         renewal: a new id is wanted.
         keep: a new id goes on with the data of the old one.
+        lifetime: another lifetime is wanted.
         leaving: sessions a logout has to end.
         ended: Redis has confirmed the logout, so the cookie may be deleted.
-        issued: id and life in seconds of the cookie to set.
+        issued: id and Max-Age (``None``: as long as the browser runs) of the cookie to set.
         gone: a save found that the session had ended.
         refused: what Redis said when it refused a write.
         conflicts: saves that met, and merged with, another request's.
@@ -62,9 +64,10 @@ class Turn:
         self.read_only = False
         self.renewal = Renewal.NONE
         self.keep = True
+        self.lifetime: Lifetime | None = None
         self.leaving: tuple[SessionId, ...] = ()
         self.ended = False
-        self.issued: tuple[SessionId, int] | None = None
+        self.issued: tuple[SessionId, int | None] | None = None
         self.gone = False
         self.refused = ""
         self.conflicts = 0
@@ -177,6 +180,11 @@ class Turn:
         if self.renewal is Renewal.NONE and self.id is not None:
             self.renewal = Renewal.ROTATION
 
+    def live(self, lifetime: Lifetime) -> None:
+        """Want another lifetime."""
+        self.writable()
+        self.lifetime = lifetime
+
     def logout(self, ids: Sequence[SessionId]) -> None:
         """End every session the request carries, and go on with an empty one."""
         known = [identity for identity in (self.id,) if identity is not None]
@@ -184,16 +192,34 @@ class Turn:
         self.leaving = tuple(dict.fromkeys([*self.leaving, *ids, *known]))
         self.begin()
         self.available, self.renewal, self.keep, self.gone = available, Renewal.NONE, True, False
+        self.lifetime = None
 
     def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: set[str]) -> None:
         """Note that the session now lives under a new id."""
-        self.id, self.stored, self.renewal, self.keep = identity, stored, Renewal.NONE, True
+        self.id, self.stored, self.renewal, self.keep, self.lifetime = identity, stored, Renewal.NONE, True, None
         self.fields.saved(sets, deletes)
 
-    def saved(self, revision: int, sets: Mapping[str, bytes], deletes: set[str]) -> None:
-        """Note that changes have been saved, as ``revision``."""
-        if self.stored is not None:
-            self.conflicts += revision != self.stored.revision + 1
-            self.fields.saved(sets, deletes)
-            fields = {name: data for name, data in {**self.stored.fields, **sets}.items() if name not in deletes}
-            self.stored = replace(self.stored, revision=revision, fields=fields)
+    def saved(self, reply: Reply, sets: Mapping[str, bytes], deletes: set[str]) -> None:
+        """Note that changes have been saved; another lifetime wants the cookie set anew."""
+        if self.stored is None:
+            return
+        self.conflicts += reply.revision != self.stored.revision + 1
+        self.fields.saved(sets, deletes)
+        fields = {name: data for name, data in {**self.stored.fields, **sets}.items() if name not in deletes}
+        flags = self.lifetime.flags if self.lifetime else self.stored.flags
+        self.stored = replace(
+            self.stored,
+            now=reply.now,
+            ends=reply.ends,
+            idle=reply.idle,
+            flags=flags,
+            revision=reply.revision,
+            fields=fields,
+        )
+        if self.lifetime is not None and self.id is not None:
+            self.issued, self.lifetime = (self.id, self.stored.max_age), None
+
+    def expired(self) -> None:
+        """Note that the application has given the session a lifetime that is over: its cookie goes, too."""
+        self.ended = self.id is not None
+        self.id, self.stored, self.lifetime, self.closed = None, None, None, True
