@@ -65,6 +65,9 @@ bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per req
 	$(BIN)/python tests/bench/bench_fastapi.py
 	$(BIN)/python -m pytest -q -s tests/bench tests/house/test_import.py $(ARGS)
 
+bench-peers: $(VENV)/.group-test ## sessions beside Django's, Flask-Session and starsessions: trips, commands, CPU, lost updates
+	$(BIN)/python -m tests.bench.bench_peers $(ARGS)
+
 soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with a control that must lose (25 minutes)
 	$(BIN)/python tests/bench/soak.py $(ARGS)
 

@@ -17,6 +17,7 @@ import pytest
 
 from zdd_sdk.errors import StoreUnavailable
 from zdd_sdk.store import Call, finish, trip
+from zdd_sdk.store.aio import AsyncioStore
 from zdd_sdk.store.aio_link import AsyncioLink
 from zdd_sdk.store.connect import Stores
 from zdd_sdk.store.engine import Engine, start_engine
