@@ -247,7 +247,11 @@ class ZeroDowntime:
             return
         self._around = around
         around.lifecycle.on_drain(lambda: self.lifecycle.begin_drain(""))
-        around.lifecycle.on_stop(self.shutdown)
+        around.lifecycle.on_stop(lambda: self._stop_with(around))
+
+    def _stop_with(self, around: ZeroDowntime) -> Any:
+        # Under WSGI there is no loop that could await a shutdown, and no asyncio store to close.
+        return self.lifecycle.stop() if around.lifecycle.checks.run_on_loop is None else self.shutdown()
 
     async def shutdown(self) -> None:
         """Run the shutdown hooks, last added first, say goodbye to the fleet, close the stores; Redis last."""

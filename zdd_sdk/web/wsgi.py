@@ -7,10 +7,11 @@ It opens the exchange over the blocking store and performs the leave when the ap
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from zdd_sdk.errors import ZddError
@@ -26,6 +27,7 @@ __all__ = ["WsgiServiceHalf", "environ_exchange"]
 
 _log = logging.getLogger("zdd.web")
 
+T = TypeVar("T")
 Headers = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
 
@@ -71,6 +73,7 @@ class WsgiServiceHalf:
             return self.app(environ, start_response)
         if around is not None:
             self._zdd.follow(around)
+            environ = dict(environ)  # whoever is around looks at its own again on the way up
         self._zdd.on_request()
         exchange = environ_exchange(environ, self._zdd.blocking_store())
         exchange.participants = self._zdd.participants
@@ -99,45 +102,51 @@ class _Departure:
         finally:
             exchange_variable.reset(token)
         if self._answer is not None:
-            _close(body)
+            self.close(body)
             return [self._body(self._answer)]
         wrapper = environ.get("wsgi.file_wrapper")
         if self._started and (isinstance(body, list) or (isinstance(wrapper, type) and isinstance(body, wrapper))):
             return body  # nothing is left to do, and a server knows how to send a file itself
-        return _Body(self, body)
+        return (_SizedBody if hasattr(body, "__len__") else _Body)(self, body)
 
     def _start(self, status: str, headers: Headers, exc_info: ExcInfo = None, /) -> Callable[[bytes], object]:
         exchange = self._exchange
         exchange.status = int(status[:3])
-        if not self._started and (exchange.parts or exchange.response_headers):
-            self._answer = finish(leave(exchange, exchange.participants))
-        self._started = True
+        if not self._started:
+            self._started = True
+            exchange.committed()
+            if exchange.parts or exchange.response_headers:
+                self._answer = finish(leave(exchange, exchange.participants))
+                if self._answer is not None:
+                    self._answer.headers += cors_headers(headers)
         if self._answer is not None:
-            self._answer.headers += cors_headers(headers)
-            return self._replace(self._answer)
+            return self._replace(self._answer, exc_info)
         if exchange.response_headers:
             headers = merge_text_headers(headers, exchange.response_headers)
+        return self._begin(status, headers, exc_info)
+
+    def _begin(self, status: str, headers: Headers, exc_info: ExcInfo) -> Callable[[bytes], object]:
+        # With exc_info a server that has sent the head already raises that error (PEP 3333).
         return self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
 
-    def _replace(self, answer: Answer) -> Callable[[bytes], object]:
+    def _replace(self, answer: Answer, exc_info: ExcInfo) -> Callable[[bytes], object]:
         self._exchange.status = answer.status
-        self._start_response(_status_line(answer.status), [(name.title(), value) for name, value in answer.headers])
+        self._begin(*_head(answer), exc_info)
         return lambda _: None
 
     def _problem(self, error: ZddError) -> Iterable[bytes]:
-        if self._started:
-            raise error
-        exchange = self._exchange
-        _log.log(severity(error), "%s %s answered %s: %s", exchange.method, exchange.path, error.code, error)
+        """Answer with a problem; if the head is out already, the server raises the error again."""
+        exchange, again = self._exchange, sys.exc_info() if self._started else None
         answer = problem_of(error)
-        self._start(_status_line(answer.status), answer.headers)
+        self._start(*_head(answer), again)
+        _log.log(severity(error), "%s %s answered %s: %s", exchange.method, exchange.path, error.code, error)
         return [self._body(self._answer or answer)]
 
     def chunks(self, body: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the body; an application may call ``start_response`` as late as with its first chunk."""
-        chunks = iter(body)
         try:
-            while self._answer is None and (chunk := self._next(chunks)) is not None:
+            chunks = self._within(lambda: iter(body))
+            while (chunk := self._within(lambda: next(chunks, None))) is not None and self._answer is None:
                 yield chunk
         except ZddError as error:
             yield from self._problem(error)
@@ -145,14 +154,17 @@ class _Departure:
         if self._answer is not None:
             yield self._body(self._answer)
 
-    def _next(self, chunks: Iterator[bytes]) -> bytes | None:
-        # Set for each chunk anew: a server may ask for each in another thread.
+    def close(self, body: Iterable[bytes]) -> None:
+        """Close the application's iterable."""
+        self._within(lambda: _close(body))
+
+    def _within(self, step: Callable[[], T]) -> T:
+        # Set for each step anew: a server may take each in another thread.
         token = exchange_variable.set(self._exchange)
         try:
-            chunk = next(chunks, None)
+            return step()
         finally:
             exchange_variable.reset(token)
-        return None if self._answer is not None else chunk
 
     def _body(self, answer: Answer) -> bytes:
         return b"" if self._exchange.method == "HEAD" else answer.body
@@ -172,7 +184,16 @@ class _Body:
 
     def close(self) -> None:
         """Close the application's iterable."""
-        _close(self._body)
+        self._departure.close(self._body)
+
+
+class _SizedBody(_Body):
+    """One whose length is known: servers derive a Content-Length from a length of 1 (PEP 3333)."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._body)  # type: ignore[arg-type]
 
 
 def _close(body: object) -> None:
@@ -181,5 +202,6 @@ def _close(body: object) -> None:
         close()
 
 
-def _status_line(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}"
+def _head(answer: Answer) -> tuple[str, Headers]:
+    status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+    return status, [(name.title(), value) for name, value in answer.headers]
