@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check types style floors test-min bench soak docs reference api clean
+.PHONY: help demo test check types style floors test-min bench soak restarts docs reference api clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -70,6 +70,9 @@ bench-peers: $(VENV)/.group-test ## sessions beside Django's, Flask-Session and 
 
 soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with a control that must lose (25 minutes)
 	$(BIN)/python tests/bench/soak.py $(ARGS)
+
+restarts: $(VENV)/.group-test ## restart every server 20 times under load in each router, and the stock ones (hours; see ARGS)
+	$(BIN)/python tests/bench/restarts.py $(ARGS)
 
 docs: $(VENV)/.group-docs ## build the HTML documentation into build/docs
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs build/docs

@@ -18,6 +18,8 @@ __all__ = ["HELP", "arguments", "plan_of", "run"]
 HELP = "Rehearse a deployment and its rollback under load, and count what is lost."
 
 _STRATEGIES = ("in-place", "recreate", "rolling", "blue-green", "canary")
+_ROUTERS = ("kube", "nginx", "nginx-static")
+_LABELS = {"old": "1", "new": "2"}
 _QUICK = {"warm_up": 2.0, "settled": 2.0, "cool_down": 2.0, "step": 2.5}
 
 
@@ -69,29 +71,29 @@ def plan_of(options: argparse.Namespace, *, old: Path, new: Path) -> Any:
         SettingsError: ``--redis-url`` is no store URL.
     """
     from zdd_sdk.rehearsal.faults import parse_fault
-    from zdd_sdk.rehearsal.plan import Plan, ReleasePlan
+    from zdd_sdk.rehearsal.plan import Plan
     from zdd_sdk.store.url import parse_url
 
     if options.redis_url is not None:
         parse_url(options.redis_url, "--redis-url")
     commands = _commands(options)
     durations: dict[str, Any] = dict(_QUICK) if options.quick else {}
-    given = {name: getattr(options, name) for name in (*_QUICK, "think", "grace", "ready_timeout", "router_lag")}
+    given = {
+        name: getattr(options, name) for name in (*_QUICK, "think", "grace", "ready_timeout", "router_lag", "min_ready")
+    }
     durations |= {name: _duration(name, text) for name, text in given.items() if text is not None}
     return Plan(
         strategy=options.strategy,
         router=options.router,
+        nginx=_nginx(options.router_option),
+        rounds=options.rounds,
         instances=options.instances,
         users=options.users,
         sdk=not options.without_sdk,
         rollback=not options.no_rollback,
         scenario=str(Path(options.scenario).resolve()),
-        old=ReleasePlan(
-            side="old", label="1", command=commands[0], env=_env(options.old_env), cwd=str(old), ref=options.old_ref
-        ),
-        new=ReleasePlan(
-            side="new", label="2", command=commands[1], env=_env(options.new_env), cwd=str(new), ref=options.new_ref
-        ),
+        old=_release(options, "old", commands[0], old),
+        new=_release(options, "new", commands[1], new),
         faults=tuple(parse_fault(text) for text in options.fault),
         redis_url=options.redis_url,
         service=os.environ.get("ZDD_SERVICE", "rehearsal"),
@@ -117,12 +119,19 @@ def _release_arguments(group: Any) -> None:
 
 def _deployment_arguments(group: Any) -> None:
     group.add_argument("--strategy", choices=_STRATEGIES, default="rolling", help="how to replace (%(default)s)")
-    group.add_argument("--router", choices=("kube", "nginx"), default="kube", help="what stands before (%(default)s)")
+    group.add_argument("--router", choices=_ROUTERS, default="kube", help="what stands before (%(default)s)")
+    group.add_argument(
+        "--router-option", action="append", default=[], metavar="K=V", help="keepalive=0 or max_fails=0, of nginx"
+    )
     group.add_argument("--router-lag", metavar="TIME", help="endpoint updates arrive up to this late (1s)")
     group.add_argument("--instances", type=_count, default=3, metavar="N", help="per release (%(default)s)")
     group.add_argument("--grace", metavar="TIME", help="between SIGTERM and SIGKILL (15s)")
+    group.add_argument("--min-ready", metavar="TIME", help="a new instance serves this long before the next step (0s)")
     group.add_argument("--step", metavar="TIME", help="a canary holds each weight for this long (4s)")
     group.add_argument("--no-rollback", action="store_true", help="end with the new release")
+    group.add_argument(
+        "--rounds", type=_count, default=1, metavar="N", help="deploy and roll back so often (%(default)s)"
+    )
     group.add_argument(
         "--fault",
         action="append",
@@ -155,10 +164,30 @@ def _commands(options: argparse.Namespace) -> tuple[str, str]:
     return old, new
 
 
-def _env(pairs: Sequence[str]) -> dict[str, str]:
+def _release(options: argparse.Namespace, side: Any, command: str, cwd: Path) -> Any:
+    from zdd_sdk.rehearsal.plan import ReleasePlan
+
+    env = _pairs(getattr(options, f"{side}_env"), "environment")
+    label, ref = _LABELS[side], getattr(options, f"{side}_ref")
+    return ReleasePlan(side=side, label=label, command=command, env=env, cwd=str(cwd), ref=ref)
+
+
+def _nginx(pairs: Sequence[str]) -> Any:
+    import msgspec
+
+    from zdd_sdk.rehearsal.plan import NginxPlan
+
+    try:
+        return msgspec.convert(_pairs(pairs, "router option"), NginxPlan, strict=False)
+    except msgspec.ValidationError as error:
+        message = f"--router-option {', '.join(pairs)}: {error}"
+        raise RehearsalError(message) from error
+
+
+def _pairs(pairs: Sequence[str], kind: str) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, separator, _ in split if not separator or not name]:
-        message = f"the environment {wrong[0]!r} is not NAME=VALUE"
+        message = f"the {kind} {wrong[0]!r} is not NAME=VALUE"
         raise RehearsalError(message)
     return {name: value for name, _, value in split}
 

@@ -19,8 +19,9 @@ from zdd_sdk.rehearsal.deploy import STRATEGIES, Ground
 from zdd_sdk.rehearsal.faults import Faults
 from zdd_sdk.rehearsal.instances import Instances
 from zdd_sdk.rehearsal.model import PhaseName, Plan, Progress, Result, Side, Summary
+from zdd_sdk.rehearsal.plan import check_plan
 from zdd_sdk.rehearsal.recorder import Recorder
-from zdd_sdk.rehearsal.routers import KubeRouter, NginxRouter, Router
+from zdd_sdk.rehearsal.routers import KubeRouter, NginxRouter, Router, StaticNginxRouter
 from zdd_sdk.rehearsal.scenario import Scenario, load_scenario
 from zdd_sdk.rehearsal.summary import summarise
 from zdd_sdk.rehearsal.target import Target
@@ -48,10 +49,11 @@ def rehearse(plan: Plan, directory: Path, progress: Progress) -> tuple[Result, S
         progress: hears of everything as it happens.
 
     Raises:
-        RehearsalError: it could not be carried out: a server that never was ready, a scenario that cannot be
-            imported, no nginx; with the server's last output where there is one.
+        RehearsalError: it could not be carried out: a plan that contradicts itself, a server that never was ready,
+            a scenario that cannot be imported, no nginx; with the server's last output where there is one.
         KeyboardInterrupt: Ctrl-C or SIGTERM; every process is gone when it is raised.
     """
+    check_plan(plan)
     scenario = load_scenario(plan.scenario)
     data = Path(tempfile.mkdtemp(prefix="zdd-rehearsal-"))
     rehearsal = _Rehearsal(plan, scenario, directory.resolve(), data, Recorder(progress))
@@ -126,11 +128,12 @@ class _Rehearsal:
     async def _phases(self, ground: Ground, faults: Faults) -> None:
         plan = self._plan
         await self._phase("warm-up", "old", asyncio.sleep(plan.warm_up), faults)
-        await self._phase("deploy", "old", self._deploy(ground, "old", "new"), faults)
-        await self._phase("settled", "new", asyncio.sleep(plan.settled), faults)
-        if plan.rollback:
-            await self._phase("rollback", "new", self._deploy(ground, "new", "old"), faults)
-            await self._phase("cool-down", "old", asyncio.sleep(plan.cool_down), faults)
+        for _ in range(plan.rounds):
+            await self._phase("deploy", "old", self._deploy(ground, "old", "new"), faults)
+            await self._phase("settled", "new", asyncio.sleep(plan.settled), faults)
+            if plan.rollback:
+                await self._phase("rollback", "new", self._deploy(ground, "new", "old"), faults)
+                await self._phase("cool-down", "old", asyncio.sleep(plan.cool_down), faults)
 
     async def _phase(self, name: PhaseName, side: Side, work: Coroutine[Any, Any, None], faults: Faults) -> None:
         self._recorder.enter(name)
@@ -173,9 +176,17 @@ class _Rehearsal:
 
     def _make_router(self) -> Router:
         plan = self._plan
-        if plan.router == "nginx":
-            return NginxRouter(directory=self._data, lag=plan.router_lag, seed=plan.seed, taken=self._taken)
-        return KubeRouter(nodes=plan.nodes, lag=plan.router_lag, seed=plan.seed)
+        if plan.router == "kube":
+            return KubeRouter(nodes=plan.nodes, lag=plan.router_lag, seed=plan.seed)
+        make = NginxRouter if plan.router == "nginx" else StaticNginxRouter
+        return make(
+            directory=self._data,
+            logs=self._directory / "logs",
+            lag=plan.router_lag,
+            seed=plan.seed,
+            taken=self._taken,
+            options=plan.nginx,
+        )
 
     def _target(self, ground: Ground) -> Target:
         side: Side = "old" if self._plan.rollback or not ground.serving("new") else "new"

@@ -66,7 +66,7 @@ class Instances:
         recorder: where lives and figures go.
         directory: output of instance ``x`` goes to its ``logs/x.log``, whose old content is dropped.
         data: what ``{dir}`` in a command or a variable stands for.
-        common: environment of every instance, over the caller's own.
+        common: environment of every instance, over the caller's own; its ``ZDD_REDIS_URL`` is what ``{redis}`` is.
         taken: ports in use.
     """
 
@@ -145,6 +145,7 @@ class Instances:
         number = sum(one.record.release == side for one in self._all) + 1
         name = f"{side}-{number}"
         values = {"port": port, "host": "127.0.0.1", "instance": name, "dir": self._data}
+        values["redis"] = self._common["ZDD_REDIS_URL"]
         log = self._directory / "logs" / f"{name}.log"
         log.unlink(missing_ok=True)
         words = [fill_in(word, values) for word in resolve_program(release.command, cwd=release.cwd)]

@@ -151,6 +151,11 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss: int = 0
     log: str = ""
 
+    @property
+    def overdue(self) -> bool:
+        """Whether it was told to stop, did not within the grace period, and had to be killed."""
+        return self.killed and self.drain is not None
+
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """What all instances together used at one moment; ``cpu`` is in cores since the moment before."""
@@ -242,7 +247,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         schema: number of this layout.
-        ok: nothing failed and no invariant was broken.
+        ok: nothing failed, no invariant was broken, no instance outlived its grace period.
         strategy, router, sdk: as planned.
         failed: requests that got no answer, or one the scenario did not expect.
         lost_logins, lost_fields: broken ``login`` and ``field`` invariants.
@@ -256,7 +261,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         mixed_version_window_s: both releases answered, while deploying; from the first answer of the new
             one to the last of the old one.
         rollback_mixed_version_window_s: the same for the rollback.
-        deploy_s, rollback_s: from the first step until the last replaced instance was gone.
+        deploy_s, rollback_s: from the first step until the last replaced instance was gone. Of several rounds these
+            and the windows above are the longest.
         peak_instances: processes alive at once.
         peak_rss_bytes: of all instances together.
         killed: instances that did not stop within the grace period.

@@ -20,7 +20,6 @@ from zdd_sdk.rehearsal.model import (
     Sample,
     Side,
     Summary,
-    Violation,
 )
 
 __all__ = ["latency", "longest_gap", "mixed_window", "peak_instances", "summarise"]
@@ -34,8 +33,9 @@ def summarise(result: Result) -> Summary:
     failures = Counter(sample.failure for sample in samples if sample.failed)
     broken = Counter(violation.kind for violation in result.violations)
     duplicates = max(broken["effect"], result.audit.get("duplicates", 0))
+    killed = sum(instance.overdue for instance in result.instances)
     return Summary(
-        ok=not failures and not broken and not duplicates,
+        ok=not (failures or broken or duplicates or killed),
         strategy=plan.strategy,
         router=plan.router,
         sdk=plan.sdk,
@@ -50,13 +50,13 @@ def summarise(result: Result) -> Summary:
         failures=dict(sorted(failures.items())),
         mixed_version_window_s=_mixed(result, "deploy", "old", "new"),
         rollback_mixed_version_window_s=_mixed(result, "rollback", "new", "old"),
-        deploy_s=_seconds(_phase(result, "deploy")),
-        rollback_s=_seconds(_phase(result, "rollback")),
+        deploy_s=_longest(result, "deploy"),
+        rollback_s=_longest(result, "rollback"),
         peak_instances=peak_instances(result.instances),
         peak_rss_bytes=max((usage.rss for usage in result.usage), default=0),
-        killed=sum(instance.killed for instance in result.instances),
+        killed=killed,
         releases=_releases(result),
-        phases=tuple(_phase_summary(phase, samples, result.violations) for phase in result.phases),
+        phases=_phases(result),
         routes=_routes(samples),
         faults=result.faults,
         audit=dict(result.audit),
@@ -116,11 +116,11 @@ def peak_instances(instances: Iterable[InstanceRecord]) -> int:
 
 
 def _mixed(result: Result, name: PhaseName, leaving: Side, coming: Side) -> float:
-    phase = _phase(result, name)
-    if phase is None:
-        return 0.0
-    end = math.inf if phase.end is None else phase.end
-    return round(mixed_window((s for s in result.samples if phase.start <= s.at <= end), leaving, coming), 3)
+    windows = (
+        mixed_window((s for s in result.samples if phase.start <= s.at <= _until(phase)), leaving, coming)
+        for phase in _rounds(result, name)
+    )
+    return round(max(windows, default=0.0), 3)
 
 
 def _releases(result: Result) -> dict[str, ReleaseSummary]:
@@ -131,10 +131,21 @@ def _releases(result: Result) -> dict[str, ReleaseSummary]:
     }
 
 
-def _phase_summary(phase: Phase, samples: Sequence[Sample], violations: Sequence[Violation]) -> PhaseSummary:
-    found = [sample for sample in samples if sample.phase == phase.name]
-    broken = sum(violation.phase == phase.name for violation in violations)
-    return PhaseSummary(phase.name, _seconds(phase), len(found), _failed(found), broken, latency(found))
+def _phases(result: Result) -> tuple[PhaseSummary, ...]:
+    """One summary per name, in the order of their first; the rounds of a phase are taken together."""
+    groups = _group(result.samples, lambda sample: sample.phase)
+    broken = Counter(violation.phase for violation in result.violations)
+    return tuple(
+        PhaseSummary(
+            name,
+            round(sum(_seconds(phase) for phase in _rounds(result, name)), 3),
+            len(found := groups[name]),
+            _failed(found),
+            broken[name],
+            latency(found),
+        )
+        for name in dict.fromkeys(phase.name for phase in result.phases)
+    )
 
 
 def _routes(samples: Sequence[Sample]) -> tuple[RouteSummary, ...]:
@@ -158,12 +169,20 @@ def _group(samples: Iterable[Sample], key: Callable[[Sample], K]) -> defaultdict
     return groups
 
 
-def _phase(result: Result, name: PhaseName) -> Phase | None:
-    return next((phase for phase in result.phases if phase.name == name), None)
+def _rounds(result: Result, name: PhaseName) -> list[Phase]:
+    return [phase for phase in result.phases if phase.name == name]
 
 
-def _seconds(phase: Phase | None) -> float:
-    return round(phase.end - phase.start, 3) if phase and phase.end is not None else 0.0
+def _longest(result: Result, name: PhaseName) -> float:
+    return max((_seconds(phase) for phase in _rounds(result, name)), default=0.0)
+
+
+def _seconds(phase: Phase) -> float:
+    return round(phase.end - phase.start, 3) if phase.end is not None else 0.0
+
+
+def _until(phase: Phase) -> float:
+    return math.inf if phase.end is None else phase.end
 
 
 def _failed(samples: Iterable[Sample]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from zdd_sdk.rehearsal.client import NO_ENDPOINT, REFUSED, TIMEOUT, Broken, Line, RawResponse
 from zdd_sdk.rehearsal.model import SAFE_METHODS, Plan, Sample, Violation
@@ -15,6 +16,10 @@ __all__ = ["Traffic", "judge"]
 
 _UNTOUCHED = frozenset({REFUSED, NO_ENDPOINT, "announced"})
 """Failures after which nothing can have happened on the server."""
+
+
+_BACK_OFF = 0.1
+"""Seconds before a user without a pause sends again after a failure: nobody calls a closed port in a loop."""
 
 
 class _Stopped(Exception):
@@ -49,14 +54,14 @@ class Traffic:
         """No user begins another request."""
         self._stopping.set()
 
-    async def pause(self, user: User, factor: float = 1.0) -> None:
-        """Think, between half and one and a half times the plan's pause."""
-        seconds = self._plan.think * factor * user.random.uniform(0.5, 1.5)
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
-        raise _Stopped
+    async def pause(self, user: User, least: float = 0.0) -> None:
+        """Think, between half and one and a half times the plan's pause, or ``least`` seconds if that is more."""
+        seconds = max(least, self._plan.think * user.random.uniform(0.5, 1.5))
+        if seconds:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
+        if self._stopping.is_set():
+            raise _Stopped
 
     async def _watch_lag(self) -> None:
         loop, interval = asyncio.get_running_loop(), 0.1
@@ -79,6 +84,7 @@ class _Seat:
         self._backend = Backend()
         self._served = 0
         self._requests = 0
+        self._failed = False
 
     async def play(self, behaviour: Behaviour) -> None:
         try:
@@ -86,7 +92,7 @@ class _Seat:
                 before = self._requests
                 await self._round(behaviour)
                 if self._requests == before:
-                    await self._traffic.pause(self.user)
+                    await self._traffic.pause(self.user, _BACK_OFF)
         except _Stopped:
             pass
         finally:
@@ -113,7 +119,7 @@ class _Seat:
         self.user.reset()
 
     async def _send(self, user: User, request: Request) -> tuple[RawResponse, str]:
-        await self._traffic.pause(user)
+        await self._traffic.pause(user, _BACK_OFF if self._failed else 0.0)
         self._requests += 1
         at, phase, raw, failure = self._recorder.now(), self._recorder.phase, None, ""
         try:
@@ -130,6 +136,7 @@ class _Seat:
         else:
             self._hang_up()
         self._record(request, at, phase, raw, failure)
+        self._failed = bool(failure)
         if failure or raw is None:
             response = None if raw is None else to_response(raw, self._backend.release)
             raise RequestFailed(request.method, failure, response)

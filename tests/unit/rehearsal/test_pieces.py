@@ -24,9 +24,10 @@ from zdd_sdk.rehearsal.cookies import Jar
 from zdd_sdk.rehearsal.faults import Faults, parse_fault
 from zdd_sdk.rehearsal.instances import instance_environment
 from zdd_sdk.rehearsal.model import FaultPlan, Plan, ReleasePlan
+from zdd_sdk.rehearsal.plan import NginxPlan, check_plan
 from zdd_sdk.rehearsal.processes import fill_in, free_port, resolve_program
 from zdd_sdk.rehearsal.routers import Backend, KubeRouter, NginxRouter
-from zdd_sdk.rehearsal.routers.nginx import find_nginx, write_config
+from zdd_sdk.rehearsal.routers.nginx import StaticNginxRouter, find_nginx, write_config
 from zdd_sdk.rehearsal.scenario import Scenario, load_scenario
 from zdd_sdk.rehearsal.traffic import judge
 from zdd_sdk.rehearsal.user import InvariantBroken
@@ -285,9 +286,20 @@ def test_weights_decide_where_connections_go() -> None:
 
 def test_nginx_is_told_every_backend_and_can_have_none(tmp_path: Path) -> None:
     text = write_config([Backend(port=1, weight=0.19), Backend(port=2, weight=0.01)], tmp_path, 80)
-    assert "server 127.0.0.1:1 weight=1000;" in text
-    assert "server 127.0.0.1:2 weight=53;" in text
+    assert "server 127.0.0.1:1 weight=1000 max_fails=1;" in text
+    assert "server 127.0.0.1:2 weight=53 max_fails=1;" in text
     assert "down;" in write_config([], tmp_path, 80)
+
+
+def test_nginx_that_is_told_nothing_still_knows_who_listens_where(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("zdd_sdk.rehearsal.routers.nginx.find_nginx", lambda: "/nginx")
+    router = StaticNginxRouter(directory=tmp_path, lag=0.0, seed=1, taken=set())
+    router.publish([Backend("old-1", "old", port=1)])
+    router.publish([])
+    router.publish([Backend("new-1", "new", port=1)])
+    answer = RawResponse(200, (("x-rehearsal-upstream", "127.0.0.1:9, 127.0.0.1:1"),), b"")
+    assert router.origin(answer, Backend()).id == "new-1"
+    assert not (tmp_path / "nginx.conf").exists()
 
 
 def test_nginx_accepts_the_configuration_or_its_absence_is_said(tmp_path: Path) -> None:
@@ -295,8 +307,9 @@ def test_nginx_accepts_the_configuration_or_its_absence_is_said(tmp_path: Path) 
         with pytest.raises(RehearsalError, match="nginx on PATH"):
             NginxRouter(directory=tmp_path, lag=1.0, seed=1, taken=set())
         return
-    for backends in ([], [Backend(port=1)]):
-        (tmp_path / "nginx.conf").write_text(write_config(backends, tmp_path, 8080), "utf-8")
+    for backends, keepalive in (([], 64), ([Backend(port=1)], 64), ([Backend(port=1)], 0)):
+        text = write_config(backends, tmp_path, 8080, options=NginxPlan(keepalive=keepalive, max_fails=0))
+        (tmp_path / "nginx.conf").write_text(text, "utf-8")
         words = [program, "-t", "-q", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
         subprocess.run(words, check=True, capture_output=True, timeout=10)
 
@@ -320,17 +333,36 @@ def test_the_command_line_becomes_a_plan() -> None:
     assert (made.old.env, made.old.cwd, made.new.cwd) == ({"A": "1=2"}, "/o", "/n")
     assert (made.strategy, made.sdk, made.users, made.think, made.grace) == ("canary", False, 7, 0.05, 20.0)
     assert made.faults[0].kind == "kill"
+    assert (made.nginx, made.rounds) == (NginxPlan(), 1)
+    more = plan("{port}", "--router-option", "keepalive=0", "--router-option", "max_fails=0", "--min-ready", "2s")
+    assert (more.nginx, more.min_ready) == (NginxPlan(keepalive=0, max_fails=0), 2.0)
     assert not made.rollback
     assert made.warm_up < Plan(strategy="rolling", scenario="", old=OLD, new=NEW).warm_up
 
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("serve",), ("{port}", "--old-env", "A"), ("{port}", "--think", "soon"), ("{port}", "--fault", "fire")],
+    [
+        (),
+        ("serve",),
+        ("{port}", "--old-env", "A"),
+        ("{port}", "--think", "soon"),
+        ("{port}", "--fault", "fire"),
+        ("{port}", "--router-option", "keepalive"),
+        ("{port}", "--router-option", "keepalive=-1"),
+        ("{port}", "--router-option", "speed=9"),
+    ],
 )
 def test_a_command_line_that_cannot_work_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(RehearsalError):
         plan(*words)
+
+
+@pytest.mark.parametrize("more", [{"router": "nginx-static"}, {"rounds": 2, "rollback": False}])
+def test_a_plan_that_contradicts_itself_is_refused(more: dict[str, Any]) -> None:
+    check_plan(PLAN)
+    with pytest.raises(RehearsalError, match=r"in-place|rollback"):
+        check_plan(msgspec.structs.replace(PLAN, **more))
 
 
 def test_a_shared_redis_gets_an_environment_of_its_own(monkeypatch) -> None:

@@ -105,6 +105,32 @@ def test_duplicates_of_the_audit_alone_break_it() -> None:
     assert summarise(result(sample(1), audit={"duplicates": 0})).ok
 
 
+def stopped(**more: object) -> InstanceRecord:
+    return InstanceRecord(id="old-1", release="old", port=1, drain=3.0, exited=9.0, **more)
+
+
+def test_an_instance_that_outlives_its_grace_is_a_loss() -> None:
+    found = summarise(result(sample(0), instances=(stopped(killed=True),)))
+    assert (found.killed, found.failed, found.ok) == (1, 0, False)
+    assert summarise(result(sample(0), instances=(stopped(),))).ok, "the control: it left by itself"
+
+
+def test_an_instance_that_a_fault_has_killed_is_no_loss_by_itself() -> None:
+    victim = msgspec.structs.replace(stopped(killed=True), drain=None)
+    found = summarise(result(sample(0), instances=(victim,)))
+    assert (found.killed, found.ok) == (0, True)
+
+
+def test_rounds_of_a_phase_are_taken_together_and_the_longest_deployment_counts() -> None:
+    phases = (Phase("warm-up", 0, 1), Phase("deploy", 1, 3), Phase("rollback", 3, 4), Phase("deploy", 4, 9))
+    samples = [sample(1.5, release="new"), sample(2, 900), sample(5, release="new"), sample(7, 900)]
+    found = summarise(result(*samples, phases=phases))
+    assert [(one.name, one.seconds, one.requests) for one in found.phases] == [
+        *(("warm-up", 1, 0), ("deploy", 7, 4), ("rollback", 1, 0)),
+    ]
+    assert (found.deploy_s, found.rollback_s, found.mixed_version_window_s) == (5, 1, 2.8)
+
+
 def test_the_mixed_window_lasts_from_the_first_new_to_the_last_old_answer() -> None:
     mixed = [sample(1), sample(2, release="new"), sample(3), sample(4, release="new")]
     assert mixed_window(mixed, "old", "new") == 3.1 - 2.1

@@ -26,6 +26,7 @@ async def in_place(ground: Ground, leaving: Side, coming: Side) -> None:
         await ground.gone(instance)
         ground.admit(*await ground.start(coming, port=instance.record.port))
         ground.note(f"{instance.id} was replaced in place")
+        await ground.hold(ground.plan.min_ready)
 
 
 async def recreate(ground: Ground, leaving: Side, coming: Side) -> None:
@@ -43,6 +44,7 @@ async def rolling(ground: Ground, leaving: Side, coming: Side) -> None:
     for instance in instances:
         started = await ground.start(coming)
         ground.admit(*started)
+        await ground.hold(ground.plan.min_ready)
         ground.retire(instance)
         ground.note(f"{instance.id} makes room for {started[0].id}")
     await ground.gone(*instances)
