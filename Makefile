@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check types style floors test-min bench soak restarts docs reference api clean
+.PHONY: help demo shops test check types style floors test-min bench soak restarts docs reference api clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -29,6 +29,9 @@ $(VENV)/.group-%: pyproject.toml $(VENV)/.pip
 
 demo: $(VENV)/.group-demo ## rehearse a rolling deployment of the shop, with and without the SDK (3 minutes)
 	$(BIN)/python docs/examples/shop/demo.py
+
+shops: $(VENV)/.group-test ## the same with the shops on Django and on Flask as well
+	$(BIN)/python docs/examples/shop/demo.py fastapi django flask
 
 test: $(VENV)/.group-test ## run everything that must hold (10 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
