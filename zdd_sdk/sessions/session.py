@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zdd_sdk.errors import RecordError, SessionCrossSite, SessionUnavailable
+from zdd_sdk.sessions.attributes import Attributes
 from zdd_sdk.sessions.lifetime import choose_lifetime
-from zdd_sdk.sessions.model import check_user
 from zdd_sdk.sessions.turn import Turn
 
 if TYPE_CHECKING:
@@ -18,56 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 
-class Session(MutableMapping[str, Any]):
-    """The session of one request.
+class Session(Attributes):
+    """The session of one request: its `Attributes` by name (any text up to 255 bytes), and a user.
 
-    A mapping of attributes by name (any text up to 255 bytes). Values are what MessagePack knows, and
-    `datetime`, `date`, `time`, `timedelta`, `Decimal`, `UUID`, tuples, sets and frozensets, in lists and
-    dicts as deep as 32; anything else is refused where it is assigned. Changes inside a value are noticed.
     Only what was changed is saved, before the answer's first byte.
-
-    Raises:
-        SessionError: it was not loaded.
-        SessionReadOnly: a change to a pre-login snapshot or a stale copy.
-        RecordError: on reading a field that this release cannot read; it is kept as it is.
-        SessionValueError, SessionTooLarge: on assigning what cannot be stored.
     """
 
-    __slots__ = ("_exchange", "_keeper", "_turn")
+    __slots__ = ("_exchange", "_keeper")
 
     def __init__(self, keeper: Sessions, exchange: Exchange, turn: Turn) -> None:
+        super().__init__(turn, keeper.count_undecodable)
         self._keeper = keeper
         self._exchange = exchange
-        self._turn = turn
-
-    def __repr__(self) -> str:
-        return f"<Session: {len(self)} attributes>" if self._turn.loaded else "<Session: not loaded>"
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self._turn.fields.read(name)
-        except RecordError:
-            self._keeper.count_undecodable(self._turn.stored.writer if self._turn.stored else "unknown")
-            raise
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._turn.writable().write(name, value)
-
-    def __delitem__(self, name: str) -> None:
-        self._turn.writable().delete(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._turn.fields
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._turn.fields)
-
-    def __len__(self) -> int:
-        return len(self._turn.fields)
-
-    def clear(self) -> None:
-        """Delete every attribute, also those this release cannot read; the user stays logged in."""
-        self._turn.writable().clear()
 
     @property
     def user(self) -> str | None:
@@ -104,16 +64,6 @@ class Session(MutableMapping[str, Any]):
             SessionUnavailable: Redis was away at the load.
             SessionCrossSite: another site made the browser send this request, and without our cookie.
         """
-        check_user(user)
-        if not self._turn.available:
-            message = "nobody can log in while Redis is away"
-            raise SessionUnavailable(message)
-        if self._turn.barred:
-            message = (
-                "a cross-site POST that came without the session cookie cannot log in: answer it with a redirect "
-                "to a GET of this site, and log in there"
-            )
-            raise SessionCrossSite(message)
         self._turn.login(user)
 
     def logout(self) -> None:

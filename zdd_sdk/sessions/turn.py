@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
-from zdd_sdk.errors import SessionError, SessionGone, SessionReadOnly, SessionUnavailable
+from zdd_sdk.errors import SessionCrossSite, SessionError, SessionGone, SessionReadOnly, SessionUnavailable
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import Reply, Stored
+from zdd_sdk.sessions.model import Reply, Stored, check_user
 
 __all__ = ["Renewal", "Turn"]
 
@@ -167,8 +167,23 @@ class Turn:
         """Make the session ``user``'s, under a new id; the data of another user is dropped.
 
         A marker may log in too: the second of two login requests sent at once finds what the first left.
+
+        Raises:
+            SessionValueError: no text of 1 to 255 bytes.
+            SessionUnavailable: Redis was away at the load.
+            SessionCrossSite: another site made the browser send this request, and without our cookie.
         """
         fields = self.fields
+        check_user(user)
+        if not self.available:
+            message = "nobody can log in while Redis is away"
+            raise SessionUnavailable(message)
+        if self.barred:
+            message = (
+                "a cross-site POST that came without the session cookie cannot log in: answer it with a redirect "
+                "to a GET of this site, and log in there"
+            )
+            raise SessionCrossSite(message)
         if self.user not in {None, user}:
             fields.clear()
             self.keep = False
