@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from zdd_sdk.lifecycle.servers.sockets import SETTLE, SocketFile, refuse_handshakes
 
-__all__ = ["Queue", "SocketFile", "refuse_handshakes"]
+__all__ = ["SETTLE", "Queue", "SocketFile", "refuse_handshakes"]
 
 
 class Queue:

@@ -1,17 +1,24 @@
-"""The lifecycle of an application that has none of its own: what an adapter drives then."""
+"""The lifecycle an adapter drives: the application's, else one from the settings."""
 
 from __future__ import annotations
 
-from zdd_sdk.lifecycle.core import Lifecycle
+from zdd_sdk.lifecycle.core import Lifecycle, activate, active
 from zdd_sdk.release import detect_release
 from zdd_sdk.settings import load_settings
 
-__all__ = ["own_lifecycle"]
+__all__ = ["adopt_lifecycle", "own_lifecycle"]
 
 
 def own_lifecycle() -> Lifecycle:
-    """Build a lifecycle from ``ZDD_*`` and ``zdd.toml``."""
+    """Build a lifecycle from ``ZDD_*`` and ``zdd.toml``, for an application that has none."""
     values = load_settings().values
     release = detect_release(values.release, values.environment)
     shown = {"id": release.id, "label": release.label}
     return Lifecycle(values.lifecycle, service=values.service, environment=values.environment, release=shown)
+
+
+def adopt_lifecycle(adapter: str) -> Lifecycle:
+    """Return the process's lifecycle, of which ``adapter`` carries out the drain."""
+    lifecycle = activate(active() or own_lifecycle())
+    lifecycle.adapter = adapter
+    return lifecycle

@@ -1,0 +1,134 @@
+"""Start any server on a free port, wait until it is ready, and look at how it drains: the same for every adapter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.servers.uvicorn.harness import ROOT, Client, Server
+
+ZDD = (sys.executable, "-c", "import sys; from zdd_sdk.cli import main; sys.exit(main())")
+ASGI = "tests.servers.uvicorn.application:app"
+WRAPPED = "tests.servers.uvicorn.wrapped_application:app"
+WSGI = "tests.servers.wsgi_application:app"
+QUEUED = 20
+
+
+def free_port() -> int:
+    """Return a port nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def starting(
+    words: Sequence[str],
+    directory: Path,
+    *,
+    port: int,
+    environ: dict[str, str] | None = None,
+    lag: str = "1s",
+    stdin: int = subprocess.DEVNULL,
+    seconds: float = 40.0,
+) -> Iterator[Server]:
+    """Run a command that serves at ``port`` until the block ends; it is killed then, with its workers."""
+    settings = {
+        "ZDD_LIFECYCLE_DRAIN_LAG": lag,
+        "ZDD_LIFECYCLE_LINGER": "500ms",
+        "ZDD_LIFECYCLE_DRAIN_TIMEOUT": "5s",
+        "ZDD_LIFECYCLE_RUN_DIR": str(directory / "run"),
+        "PYTHONUNBUFFERED": "1",
+        **(environ or {}),
+    }
+    process = subprocess.Popen(
+        words, cwd=ROOT, env={**os.environ, **settings}, stdin=stdin, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    server = Server(process, directory / "run", port)
+    reader = threading.Thread(target=server.read, daemon=True)
+    reader.start()
+    try:
+        _wait_until_served(server, seconds)
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(5)
+        reader.join(5)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def _wait_until_served(server: Server, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not answered(server.port):
+        assert time.monotonic() < end, server.text()
+        assert server.process.poll() is None, server.text()
+        time.sleep(0.05)
+
+
+def answered(port: int, path: str = "/readyz") -> bool:
+    """Whether a request is answered with anything but 503."""
+    try:
+        with Client(port) as client:
+            return client.ask(path).status < 503
+    except OSError:
+        return False
+
+
+def queue_and_stop(server: Server) -> int:
+    """SIGTERM while 20 connections wait in the accept queue with their requests sent; count the answers.
+
+    The processes that serve are frozen meanwhile, so that the signal and the connections meet them at once.
+    """
+    frozen = _family(server.process.pid)[1:] or [server.process.pid]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    clients = [Client(server.port) for _ in range(QUEUED)]
+    for client in clients:
+        client.send()
+    server.signal()
+    time.sleep(0.5)
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+    return sum(is_answered(client) for client in clients)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(found for child in children for found in _family(int(child)))]
+
+
+def is_answered(client: Client) -> bool:
+    """Whether an answer of 200 comes; closes the connection."""
+    try:
+        return client.reply().status == 200
+    except OSError:
+        return False
+    finally:
+        client.close()
+
+
+def late_connections(server: Server) -> set[str]:
+    """Connect and send on until the server is gone; return how connections ended that were not answered."""
+    ends: set[str] = set()
+    while server.process.poll() is None:
+        try:
+            with Client(server.port, timeout=5) as client:
+                client.send()
+                client.reply()
+        except ConnectionRefusedError:
+            ends.add("refused")
+            time.sleep(0.01)
+        except OSError as error:
+            ends.add(repr(error))
+    return ends
