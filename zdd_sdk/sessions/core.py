@@ -31,11 +31,12 @@ _SERVER_ERROR = 500
 
 @dataclass(slots=True)
 class _Visit:
-    """One session in one exchange, and what its leave asks."""
+    """One session in one exchange, what its leave asks, and who sets its cookie if not we."""
 
     session: Session
     turn: Turn
     plan: Plan | None = None
+    deliver: Callable[[Turn], None] | None = None
 
 
 class Sessions:
@@ -107,6 +108,16 @@ class Sessions:
         turn.check_savable(headers_out=exchange.status != 0)
         plan = self._plan(exchange, turn, save=True)
         await self.keeper.carry_out(plan, turn, exchange.store, lambda: self._set_cookie(exchange, turn))
+
+    def stage(self, exchange: Exchange, turn: Turn, deliver: Callable[[Turn], None]) -> None:
+        """Let the leave of an exchange save a turn that a framework's own session has filled.
+
+        Args:
+            exchange: whose leave.
+            turn: the session.
+            deliver: called once Redis has confirmed what was asked; sets or deletes the cookie.
+        """
+        exchange.parts[_VISIT] = _Visit(Session(self, exchange, turn), turn, deliver=deliver)
 
     def leaving(self, exchange: Exchange) -> Sequence[Call[Reply]]:
         """Say what the leave has to ask: what was changed, a login or a logout; nothing if nothing was."""
@@ -181,7 +192,10 @@ class Sessions:
         return self._settings.save_on_error or exchange.status < _SERVER_ERROR
 
     def _set_cookie(self, exchange: Exchange, turn: Turn) -> None:
-        if turn.issued is not None:
+        deliver = self._visit(exchange).deliver
+        if deliver is not None:
+            deliver(turn)
+        elif turn.issued is not None:
             identity, life = turn.issued
             self._jar.write(exchange, identity.text, life)
         elif turn.ended:

@@ -10,7 +10,7 @@ from typing import Any
 from zdd_sdk.errors import RecordTooNew, SessionUnavailable, StoreReplyError, StoreUnavailable
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions.calls import SessionCalls
-from zdd_sdk.sessions.ids import SessionId, random_tag, user_tag
+from zdd_sdk.sessions.ids import SessionId, mint_id, random_tag, user_tag
 from zdd_sdk.sessions.model import LAYOUT, Load, Operation, Reply, Stored
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.stale import StaleCopies
@@ -103,7 +103,7 @@ class Keeper:
         return Plan(
             turn,
             key=self.key,
-            tag=self._tag,
+            mint=lambda: self._mint(turn),
             max_session=self._settings.max_session,
             cluster=store is not None and self.shelf is None and store.cluster,
             save=save,
@@ -215,6 +215,17 @@ class Keeper:
             copies.drop(self.key(identity))
         if turn.id is not None and turn.stored is not None and not turn.gone:
             copies.put(self.key(turn.id), turn.stored)
+
+    def reserve(self, turn: Turn, user: str | None) -> SessionId:
+        """Return the id a new session of this user will have, for those who must know it before it is saved."""
+        if turn.reserved is None or turn.reserved[0] != user:
+            turn.reserved = (user, mint_id(self._tag(user)))
+        return turn.reserved[1]
+
+    def _mint(self, turn: Turn) -> SessionId:
+        # Each id is asked for once: a create sent again under its own id would be taken for done.
+        identity, turn.reserved = self.reserve(turn, turn.user), None
+        return identity
 
     def _tag(self, user: str | None) -> str:
         return random_tag() if user is None or self.shelf is not None else user_tag(self._secrets(), user)

@@ -7,17 +7,25 @@ beside a successful mark would lose the session.
 Nobody knows a new id before its cookie is set, so a create can be taken back. That is what makes a
 rotation in one wave safe: where its mark finds the old session ended (a logout in between), the new one
 is deleted again. A login is different: it does not depend on what was there before.
+
+Where a save meets a field that another request has changed under an operation of ours, nothing was written: the
+operation is applied to what is there now, and the save asked again, in another wave.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from zdd_sdk.sessions.ids import SessionId, mint_id
+from zdd_sdk.errors import SessionConflict, ZddError
+from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
+from zdd_sdk.sessions.merge import MAX_ROUNDS
+from zdd_sdk.sessions.merge import Operation as Merge
 from zdd_sdk.sessions.model import (
+    ATTRIBUTE,
     LAYOUT,
     Create,
     Delete,
@@ -44,7 +52,7 @@ class Plan:
     Args:
         turn: the session.
         key: names the hash of an id.
-        tag: tag of a new session of a user, or of nobody.
+        mint: makes the id of a new session.
         max_session: largest encoded session, bytes.
         cluster: whether calls of one wave may fail apart.
         save: whether changes are to be saved (not for a 5xx answer); a logout always takes effect.
@@ -59,15 +67,19 @@ class Plan:
         turn: Turn,
         *,
         key: Callable[[SessionId], str],
-        tag: Callable[[str | None], str],
+        mint: Callable[[], SessionId],
         max_session: int,
         cluster: bool,
         save: bool,
     ) -> None:
         self._turn = turn
         self._key = key
-        self._tag = tag
+        self._mint = mint
         self._cluster = cluster
+        self._max_session = max_session
+        self._merges: Mapping[str, Sequence[Merge]] = {}
+        self._rounds = 0
+        self._more = False
         self._sets: dict[str, bytes] = {}
         self._deletes: set[str] = set()
         self._new: SessionId | None = None
@@ -76,7 +88,7 @@ class Plan:
         self.waves: list[list[Operation]] = []
         first: list[Operation] = [] if turn.closed else [Delete(key(identity), vital=True) for identity in turn.leaving]
         if save and turn.savable:
-            first += self._changes(max_session)
+            first += self._changes()
         if first:
             self.waves.insert(0, first)
 
@@ -103,26 +115,50 @@ class Plan:
             elif isinstance(operation, Mark):
                 self._take_mark(reply)
             elif isinstance(operation, Save):
-                self._take_save(reply)
+                self._take_save(operation, reply)
+        if self._more and not self.waves and self._turn.savable:
+            self._more = False
+            self._ask(self._changes)
 
-    def _changes(self, max_session: int) -> list[Operation]:
+    def resume(self) -> Plan:
+        """Go on after a failure: what was not answered is asked again as it was, so that it is done once; then the rest."""
+        self._more = True
+        return self
+
+    @property
+    def merges(self) -> bool:
+        """Whether it carries operations, which count each time they are saved."""
+        return bool(self._merges)
+
+    def _changes(self) -> list[Operation]:
         turn = self._turn
+        self._before, self._renewal, self._new = turn.stored, turn.renewal, None
         self._sets, self._deletes = turn.fields.changes()
+        self._merges = turn.fields.pending()
         merged = turn.fields.merged(self._sets, self._deletes)
         if self._sets:
-            check_size(merged, max_session)
-        if self._renewal is not Renewal.NONE or turn.id is None:
+            check_size(merged, self._max_session)
+        known = turn.id is not None and self._before is not None and not self._before.marker
+        renews = self._renewal is not Renewal.NONE or turn.id is None
+        if renews and known and turn.fields.checks():
+            self._more = True  # whether a value is what it should be has to be known before anything else happens
+        elif renews:
             return self._renew(merged)
+        return self._save_changes(turn.id) if turn.id is not None else []
+
+    def _save_changes(self, identity: SessionId) -> list[Operation]:
+        turn = self._turn
         if not (self._sets or self._deletes or turn.lifetime):
             return []
-        save, created = self._save(turn.id, self._sets, self._deletes), turn.stored.created if turn.stored else 0
-        return [replace(save, lifetime=turn.lifetime, created=created)]
+        save, created = self._save(identity, self._sets, self._deletes), turn.stored.created if turn.stored else 0
+        expected = _named(turn.fields.expected(self._sets))
+        return [replace(save, lifetime=turn.lifetime, created=created, expected=expected)]
 
     def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
         turn, old = self._turn, self._before
-        if turn.barred or (self._renewal is Renewal.NONE and not merged):
+        if turn.barred or (self._renewal is Renewal.NONE and not (merged or turn.begun)):
             return []
-        self._new = mint_id(self._tag(turn.user))
+        self._new = self._mint()
         vital = self._renewal is Renewal.LOGIN
         create = Create(self._key(self._new), turn.user, _named(merged), lifetime=self._lifetime(), vital=vital)
         if old is not None and turn.keep:
@@ -131,7 +167,7 @@ class Plan:
             create = replace(create, created=old.created)
         if old is None or old.marker or turn.id is None:
             return [create]
-        mark = Mark(self._key(turn.id), old.revision, turn.keep)
+        mark = Mark(self._key(turn.id), -1 if turn.behind else old.revision, turn.keep)
         if self._cluster:
             self.waves.append([mark])
             return [create]
@@ -203,17 +239,41 @@ class Plan:
         if self._new is None or self._before is None or not changed.revision:
             return
         sets, deletes = changed_since(self._before.fields, changed.fields)
-        ours = self._sets.keys() | self._deletes
+        ours, theirs = self._sets.keys() | self._deletes, sets.keys() | deletes
         sets = {name: data for name, data in sets.items() if name not in ours}
+        for name in self._merges.keys() & self._sets.keys() & theirs:
+            with contextlib.suppress(ZddError):  # theirs does not fit the operation: ours is the last write
+                sets[name] = self._turn.fields.applied(name, self._merges[name], changed.fields.get(name))
         if sets or deletes - ours:
             self._turn.conflicts += 1
             self.waves.append([self._save(self._new, sets, deletes - ours)])
 
-    def _take_save(self, reply: Reply) -> None:
+    def _ask(self, wave: Callable[[], list[Operation]]) -> None:
+        try:
+            operations = wave()
+        except ZddError as error:
+            self.waves.clear()
+            self._turn.failure, self._more = error, False
+        else:
+            self.waves[:0] = [operations] if operations else []
+
+    def _rebased(self, save: Save, found: Mapping[bytes, bytes]) -> list[Operation]:
+        self._rounds += 1
+        if self._rounds > MAX_ROUNDS:
+            message = f"{MAX_ROUNDS} other requests in a row were faster at the same fields; nothing was written"
+            raise SessionConflict(message)
+        self._turn.fields.rebase({name[len(ATTRIBUTE) :].decode(): data for name, data in found.items()})
+        # One token for all rounds: should the first arrive once more, later than this, it counts as done.
+        return [replace(again, token=save.token) if isinstance(again, Save) else again for again in self._changes()]
+
+    def _take_save(self, save: Save, reply: Reply) -> None:
         if reply.status == "ok" and self._new is None:
             self._turn.saved(reply, self._sets, self._deletes)
         elif reply.status == "ended":
             self._turn.expired()
+        elif reply.status == "changed":
+            self._turn.conflicts += 1
+            self._ask(lambda: self._rebased(save, reply.fields))
         elif reply.status == "gone" and self._new is None:
             self._turn.gone = True
 

@@ -40,6 +40,8 @@ class Turn:
         read_only: a pre-login snapshot or a stale copy.
         renewal: a new id is wanted.
         keep: a new id goes on with the data of the old one.
+        begun: a new session is wanted even if there is nothing in it.
+        reserved: the next id, shown before there is a session of that name, and whose it is for.
         lifetime: another lifetime is wanted.
         leaving: sessions a logout has to end.
         ended: Redis has confirmed the logout, so the cookie may be deleted.
@@ -64,6 +66,8 @@ class Turn:
         self.read_only = False
         self.renewal = Renewal.NONE
         self.keep = True
+        self.begun = False
+        self.reserved: tuple[str | None, SessionId] | None = None
         self.lifetime: Lifetime | None = None
         self.leaving: tuple[SessionId, ...] = ()
         self.ended = False
@@ -207,7 +211,7 @@ class Turn:
         self.leaving = tuple(dict.fromkeys([*self.leaving, *ids, *known]))
         self.begin()
         self.available, self.renewal, self.keep, self.gone = available, Renewal.NONE, True, False
-        self.lifetime = None
+        self.lifetime, self.begun = None, False
 
     def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: set[str]) -> None:
         """Note that the session now lives under a new id."""

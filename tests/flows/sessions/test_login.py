@@ -19,7 +19,7 @@ from tests.flows.sessions.visitor import (
 )
 from zdd_sdk.errors import SessionCrossSite, SessionReadOnly, SessionUnavailable, StoreUnavailable
 from zdd_sdk.secrets import Secrets
-from zdd_sdk.sessions import plan
+from zdd_sdk.sessions import keeper
 from zdd_sdk.sessions.ids import SessionId, user_tag
 
 
@@ -241,7 +241,7 @@ def test_a_login_that_redis_has_no_memory_for_is_503(flow, visitor, engine, wire
 def test_a_login_whose_key_is_no_hash_is_503(flow, visitor, wire, monkeypatch):
     taken = SessionId("A" * 16, f"{'A' * 16}.{'B' * 43}")
     wire.ask("SET", key_of(taken.text), "in the way")
-    monkeypatch.setattr(plan, "mint_id", lambda tag: taken)
+    monkeypatch.setattr(keeper, "mint_id", lambda tag: taken)
     reply = flow(visitor.visit(login("ada")))
     assert (reply.status, reply.cookie) == (503, None)
     reply = flow(visitor.visit(writing(a=1)))
