@@ -12,7 +12,7 @@ from zdd_sdk.errors import SettingsError
 from zdd_sdk.http import Exchange, cookie_values, delete_cookie, set_cookie
 from zdd_sdk.settings import SessionSettings
 
-__all__ = ["CookieJar", "is_cross_site", "is_local"]
+__all__ = ["CookieJar", "is_cross_site", "is_local", "put_cookie"]
 
 logger = logging.getLogger("zdd.sessions")
 
@@ -53,7 +53,7 @@ class CookieJar:
         return cookie_values(headers, self._profile(exchange).name) if headers else ()
 
     def write(self, exchange: Exchange, value: str, max_age: int | None) -> None:
-        """Have the answer set the cookie (``None``: it ends with the browser), and forbid caches to keep that answer."""
+        """Have the answer set the cookie; ``None``: it ends with the browser."""
         profile, settings = self._profile(exchange), self._settings
         line = set_cookie(
             profile.name,
@@ -64,13 +64,13 @@ class CookieJar:
             secure=profile.secure,
             same_site=settings.same_site,
         )
-        _put(exchange, profile.name, line)
+        put_cookie(exchange, profile.name, line)
 
     def remove(self, exchange: Exchange) -> None:
         """Have the answer delete the cookie; only after Redis has confirmed a logout."""
         profile, settings = self._profile(exchange), self._settings
         path, domain = settings.cookie_path, settings.cookie_domain
-        _put(exchange, profile.name, delete_cookie(profile.name, path=path, domain=domain, secure=profile.secure))
+        put_cookie(exchange, profile.name, delete_cookie(profile.name, path=path, domain=domain, secure=profile.secure))
 
     def _profile(self, exchange: Exchange) -> _Profile:
         insecure = self._settings.insecure
@@ -119,7 +119,8 @@ def is_cross_site(exchange: Exchange) -> bool:
     return origin is not None and _authority(origin) != (exchange.header("host") or "").lower()
 
 
-def _put(exchange: Exchange, name: str, line: str) -> None:
+def put_cookie(exchange: Exchange, name: str, line: str) -> None:
+    """Have the answer carry a ``Set-Cookie`` line, the only one of that name, and forbid caches to keep it."""
     earlier = [pair for pair in exchange.response_headers if pair[0] == "set-cookie" and pair[1].startswith(f"{name}=")]
     for pair in earlier:
         exchange.response_headers.remove(pair)
