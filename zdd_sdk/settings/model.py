@@ -151,6 +151,9 @@ class LifecycleSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=T
             "How long the proxy in front keeps idle connections; warns if the server closes them first.", "duration"
         ),
     ] = None
+    agent_port: Annotated[
+        int | None, Option("TCP port for HAProxy's agent-check, on all interfaces, one per instance.", least=1)
+    ] = None
     health_prefix: Annotated[str, Option("Path before `/livez`, `/readyz` and `/startupz`.")] = ""
 
 
@@ -180,6 +183,23 @@ class SessionSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     save_on_error: Annotated[bool, Option("Save the session of a request that is answered with 5xx.")] = False
     max_field: Annotated[int, Option("Largest encoded field.", "size")] = 64 * 1024
     max_session: Annotated[int, Option("Largest encoded session.", "size")] = 256 * 1024
+    adopt: Annotated[
+        Literal["off", "mirror", "lead", "final"],
+        Option(
+            "Take over the sessions of the framework, one deployment per step: `mirror`: they stay the truth; "
+            "`lead`: ours are, they are still written; `final`: they are only read."
+        ),
+    ] = "off"
+    adopt_user: Annotated[
+        str | None,
+        Option(
+            "Field of the framework's session that says who is logged in; unset: `_auth_user_id` in Django, "
+            "`_user_id` in Flask, `user` in Starlette."
+        ),
+    ] = None
+    adopt_engine: Annotated[
+        str, Option("Django: the session engine that is taken over.")
+    ] = "django.contrib.sessions.backends.db"
 
 
 class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
