@@ -13,8 +13,10 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
   * RecordError(ValueError)                 a stored value cannot be read
     * RecordUndecodable                     its bytes are not what the frame says
     * RecordTooNew                          a newer release wrote it in a format this one cannot read
+    * RecordSealed                          it is encrypted and cannot be opened here
   * SessionError(RuntimeError)
     * SessionGone                           logged out or expired while the request ran
+    * SessionConflict                       a field is not what it was expected to be
     * SessionReadOnly                       a pre-login snapshot or a stale copy cannot be changed
     * SessionUnavailable(ConnectionError)   the session was needed and Redis is away
     * SessionCrossSite                      a login in a cross-site POST that came without the cookie
@@ -41,10 +43,12 @@ __all__ = [
     "LifecycleError",
     "MissingExtra",
     "RecordError",
+    "RecordSealed",
     "RecordTooNew",
     "RecordUndecodable",
     "RehearsalError",
     "SecretNotConfigured",
+    "SessionConflict",
     "SessionCrossSite",
     "SessionError",
     "SessionGone",
@@ -166,6 +170,12 @@ class RecordTooNew(RecordError):
     code = "record-too-new"
 
 
+class RecordSealed(RecordError):
+    """A stored value is encrypted and cannot be opened: no key of it here, bytes changed, or no package for it."""
+
+    code = "record-sealed"
+
+
 class SessionError(ZddError, RuntimeError):
     """Base of what can go wrong with a user's session."""
 
@@ -177,6 +187,13 @@ class SessionGone(SessionError):
     """The session was logged out, revoked or expired while this request ran; nothing was written."""
 
     code = "session-gone"
+    status = 409
+
+
+class SessionConflict(SessionError):
+    """A field was to be changed only if it still had a certain value, and it has another; nothing was written."""
+
+    code = "session-conflict"
     status = 409
 
 

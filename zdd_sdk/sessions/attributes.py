@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from zdd_sdk.errors import RecordError
+from zdd_sdk.sessions.merge import Extend, Increase, Operation, Swap, check_limit, joined
 from zdd_sdk.sessions.turn import Turn
 
 __all__ = ["Attributes"]
@@ -64,3 +65,54 @@ class Attributes(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Delete every attribute, also those this release cannot read; the user stays logged in."""
         self._turn.writable().clear()
+
+    def add(self, name: str, amount: Any) -> None:
+        """Add to a number (an absent one is 0), however many others add at the same time.
+
+        Args:
+            name: of the attribute.
+            amount: an int, float or Decimal, negative to take away.
+
+        Raises:
+            SessionValueError: one of both is no number.
+        """
+        self._merge(name, Increase(amount))
+
+    def union(self, name: str, members: Iterable[Any]) -> None:
+        """Put members into a set (an absent one is empty), beside those that others put there.
+
+        Raises:
+            SessionValueError: the attribute is no set.
+        """
+        self._merge(name, joined(members))
+
+    def append(self, name: str, item: Any, *, limit: int | None = None) -> None:
+        """Put an item at the end of a list (an absent one is empty), beside those that others append.
+
+        Args:
+            name: of the attribute.
+            item: what to append.
+            limit: the newest items to keep; default all.
+
+        Raises:
+            SessionValueError: the attribute is no list.
+        """
+        check_limit(limit)
+        self._merge(name, Extend((item,), limit))
+
+    def compare_and_set(self, name: str, expected: Any, new: Any) -> None:
+        """Replace a value if it is still the expected one; else nothing of this request is saved.
+
+        Args:
+            name: of the attribute.
+            expected: what it must be, here and when it is saved; ``None`` also for an absent one.
+            new: what it becomes.
+
+        Raises:
+            SessionConflict: it has another value already; if it gets one before the save, the save raises it:
+                the answer is then 409.
+        """
+        self._merge(name, Swap(expected, new))
+
+    def _merge(self, name: str, operation: Operation) -> None:
+        self._turn.writable().merge(name, operation)

@@ -82,6 +82,10 @@ class Sessions:
         """Return the session of an exchange, the same object each time; asks nothing."""
         return self._visit(exchange).session
 
+    def turn(self, exchange: Exchange) -> Turn:
+        """Return the state behind the session of an exchange; for layers that fill it themselves."""
+        return self._visit(exchange).turn
+
     async def load(self, exchange: Exchange) -> Session:
         """Load the session of an exchange: one trip, once; none where the request carries no id.
 
@@ -102,7 +106,9 @@ class Sessions:
             SessionGone: it has ended in the meantime; nothing was written.
             SessionUnavailable: Redis is away.
             SessionReadOnly: a pre-login snapshot or a stale copy.
-            SessionError: it was not loaded, or a cookie is needed and the answer's headers are out.
+            SessionConflict: a field is not what it was expected to be; nothing was written.
+            SessionError: it was not loaded, or a cookie is needed and the answer's headers are out; or another
+                task of this request is saving what may be saved once only.
         """
         turn = self._visit(exchange).turn
         turn.check_savable(headers_out=exchange.status != 0)
@@ -132,12 +138,17 @@ class Sessions:
         return self.keeper.calls(visit.plan.waves[0]) if visit.plan.waves else ()
 
     def left(self, exchange: Exchange, results: Sequence[Reply]) -> None:
-        """Take the results; sets or deletes the cookie only where Redis has confirmed why."""
+        """Take the results; sets or deletes the cookie only where Redis has confirmed why.
+
+        Raises:
+            SessionConflict: a field is not what it was expected to be; nothing was written.
+        """
         visit: _Visit = exchange.parts[_VISIT]
         if visit.plan is not None and visit.plan.waves:
             visit.plan.take(results)
             self.keeper.settle(visit.turn)
             self._set_cookie(exchange, visit.turn)
+            visit.turn.raise_failure()
 
     def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
         """Answer 503 if a login or a logout could not be kept; other changes leave the answer as it is.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zdd_sdk.errors import RecordTooNew, SessionUnavailable, StoreReplyError, StoreUnavailable
+from zdd_sdk.errors import RecordTooNew, SessionConflict, SessionUnavailable, StoreReplyError, StoreUnavailable
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions.calls import SessionCalls
 from zdd_sdk.sessions.ids import SessionId, mint_id, random_tag, user_tag
@@ -35,7 +35,7 @@ class Keeper:
         stock: keep sessions in a dict of this process instead (``ZDD_MODE=stock``).
 
     Attributes:
-        counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's),
+        counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's), ``clashes`` (`SessionConflict`),
             ``unavailable``, and ``undecodable`` by the release that wrote.
     """
 
@@ -54,7 +54,7 @@ class Keeper:
         self._calls = SessionCalls(settings, release)
         self.shelf = Shelf(settings, release) if stock else None
         self._copies = StaleCopies(time.monotonic) if settings.on_unavailable == "stale" and not stock else None
-        self.counters: dict[str, Any] = {"gone": 0, "conflicts": 0, "unavailable": 0, "undecodable": {}}
+        self.counters: dict[str, Any] = {"gone": 0, "conflicts": 0, "clashes": 0, "unavailable": 0, "undecodable": {}}
 
     def turn(self) -> Turn:
         """Return the state of one session that nothing has been asked about yet."""
@@ -100,6 +100,9 @@ class Keeper:
             SessionValueError: something inside a value cannot be stored; nothing was written.
             SessionTooLarge: a limit is exceeded; nothing was written.
         """
+        if save and turn.unfinished is not None:
+            plan, turn.unfinished = turn.unfinished, None
+            return plan.resume()
         return Plan(
             turn,
             key=self.key,
@@ -115,16 +118,20 @@ class Keeper:
         """Ask a plan's waves; ``settled()`` is called after each.
 
         Raises:
+            SessionConflict: a field is not what it was expected to be; nothing was written.
             SessionGone: the session has ended in the meantime; nothing was written.
             SessionUnavailable: Redis is away, or refused.
+            SessionError: another task of this request is saving what may be saved once only.
         """
-        try:
-            while plan.waves:
-                plan.take(await self.ask(store, plan.waves[0]))
-                self.settle(turn)
-                settled()
-        except (StoreUnavailable, StoreReplyError) as error:
-            raise self._unavailable(error) from error
+        with turn.saving(once=plan.merges):
+            try:
+                while plan.waves:
+                    plan.take(await self.ask(store, plan.waves[0]))
+                    self.settle(turn)
+                    settled()
+            except (StoreUnavailable, StoreReplyError) as error:
+                turn.unfinished = plan
+                raise self._unavailable(error) from error
         turn.raise_outcome()
 
     def calls(self, wave: Sequence[Operation]) -> list[Call[Reply]]:
@@ -149,6 +156,7 @@ class Keeper:
     def settle(self, turn: Turn) -> None:
         """Count and log what the last wave has met, and keep the local copies true."""
         self.counters["conflicts"] += turn.conflicts
+        self.counters["clashes"] += isinstance(turn.failure, SessionConflict)
         turn.conflicts = 0
         if turn.gone and not turn.told:
             turn.told = True

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
-from zdd_sdk.errors import SessionCrossSite, SessionError, SessionGone, SessionReadOnly, SessionUnavailable
+from zdd_sdk.errors import SessionCrossSite, SessionError, SessionGone, SessionReadOnly, SessionUnavailable, ZddError
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
 from zdd_sdk.sessions.model import Reply, Stored, check_user
+
+if TYPE_CHECKING:
+    from zdd_sdk.sessions.plan import Plan
 
 __all__ = ["Renewal", "Turn"]
 
@@ -43,12 +48,16 @@ class Turn:
         begun: a new session is wanted even if there is nothing in it.
         reserved: the next id, shown before there is a session of that name, and whose it is for.
         lifetime: another lifetime is wanted.
+        extra: raw fields of another layer, to be written with the next save or create.
         leaving: sessions a logout has to end.
         ended: Redis has confirmed the logout, so the cookie may be deleted.
         issued: id and Max-Age (``None``: as long as the browser runs) of the cookie to set.
         gone: a save found that the session had ended.
         refused: what Redis said when it refused a write.
         conflicts: saves that met, and merged with, another request's.
+        behind: others have saved since the load what is not here.
+        failure: why the last save wrote nothing, if that is the application's to know.
+        unfinished: the plan of an explicit save that got no answer; it is asked again first.
         closed: nothing more is asked: a trip of the leave has failed.
         told: what went wrong has been counted and logged.
     """
@@ -69,12 +78,17 @@ class Turn:
         self.begun = False
         self.reserved: tuple[str | None, SessionId] | None = None
         self.lifetime: Lifetime | None = None
+        self.extra: Mapping[bytes, bytes] = {}
         self.leaving: tuple[SessionId, ...] = ()
         self.ended = False
         self.issued: tuple[SessionId, int | None] | None = None
         self.gone = False
         self.refused = ""
         self.conflicts = 0
+        self.behind = False
+        self.failure: ZddError | None = None
+        self._saves = 0
+        self.unfinished: Plan | None = None
         self.closed = False
         self.told = False
 
@@ -140,13 +154,42 @@ class Turn:
             message = "the answer's headers are out, so the cookie of a new id cannot be set any more"
             raise SessionError(message)
 
+    @contextlib.contextmanager
+    def saving(self, *, once: bool) -> Iterator[None]:
+        """Be saving; ``once``: what must not be saved twice at a time.
+
+        Raises:
+            SessionError: another task of this request is saving.
+        """
+        if once and self._saves:
+            message = "another task of this request is saving the session: await that first"
+            raise SessionError(message)
+        self._saves += 1
+        try:
+            yield
+        finally:
+            self._saves -= 1
+
+    def raise_failure(self) -> None:
+        """Raise what kept the last save from being written, once.
+
+        Raises:
+            SessionConflict: a field is not what it was expected to be.
+            SessionError, RecordError: an operation does not fit what another request has left.
+        """
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+
     def raise_outcome(self) -> None:
         """Report what an explicit save has met.
 
         Raises:
+            SessionConflict, SessionError, RecordError: as `raise_failure`.
             SessionGone: the session had ended.
             SessionUnavailable: Redis refused the write.
         """
+        self.raise_failure()
         if self.gone:
             message = "the session was logged out or has expired; nothing was written"
             raise SessionGone(message)
@@ -216,13 +259,16 @@ class Turn:
     def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: set[str]) -> None:
         """Note that the session now lives under a new id."""
         self.id, self.stored, self.renewal, self.keep, self.lifetime = identity, stored, Renewal.NONE, True, None
+        self.behind = False
         self.fields.saved(sets, deletes)
 
     def saved(self, reply: Reply, sets: Mapping[str, bytes], deletes: set[str]) -> None:
         """Note that changes have been saved; another lifetime wants the cookie set anew."""
         if self.stored is None:
             return
-        self.conflicts += reply.revision != self.stored.revision + 1
+        overtaken = reply.revision != self.stored.revision + 1
+        self.conflicts += overtaken
+        self.behind |= overtaken
         self.fields.saved(sets, deletes)
         fields = {name: data for name, data in {**self.stored.fields, **sets}.items() if name not in deletes}
         flags = self.lifetime.flags if self.lifetime else self.stored.flags
