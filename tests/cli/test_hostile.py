@@ -83,7 +83,7 @@ def refused(done):
         "release bake --version 1 --output /proc/nope/release.json",
         "release bake --git",
         "serve",
-        "serve gunicorn app:app",
+        "serve nginx app:app",
         "rehearse",
         "rehearse --scenario nope.py {port}",
         "rehearse --scenario . {port}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 
@@ -21,8 +22,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--instance", metavar="NAME", help="name of the instance (needed if several run here)")
     which.add_argument("--all", action="store_true", help="every instance found")
     parser.add_argument(
-        "--wait", type=_duration, default=0.0, metavar="SECONDS", help="return after so long, or once it is gone"
-    )
+        "--wait", type=_duration, nargs="?", default=0.0, const=math.inf, metavar="SECONDS",
+        help="return once drain_lag has passed and no request is in flight, or once it is gone; after so long at most",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,5 +62,14 @@ def _explain(found: list[InstanceDirectory], chosen: list[InstanceDirectory]) ->
 
 def _wait(chosen: list[InstanceDirectory], seconds: float) -> None:
     end = time.monotonic() + seconds
-    while time.monotonic() < end and any(one.workers() for one in chosen):
+    while time.monotonic() < end and not all(one.quiet() for one in chosen):
         time.sleep(min(0.1, max(0.0, end - time.monotonic())))
+    if seconds:
+        for one in chosen:
+            print(f"{one.instance}: {_rest(one)}")
+
+
+def _rest(one: InstanceDirectory) -> str:
+    if not one.workers():
+        return "gone"
+    return "nothing in flight, stop it now" if one.quiet() else "requests are still in flight"

@@ -11,7 +11,7 @@ __all__ = ["HELP", "SERVERS", "arguments", "run"]
 
 HELP = "Run an application server so that stopping it loses nothing; all options are the server's own."
 
-SERVERS = ("uvicorn", "gunicorn", "hypercorn", "granian")
+SERVERS = ("uvicorn", "gunicorn", "hypercorn", "granian", "waitress", "daphne")
 """Each is a module of `zdd_sdk.lifecycle.servers` with ``main(arguments)``."""
 
 

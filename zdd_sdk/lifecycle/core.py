@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zdd_sdk.errors import LifecycleError
 from zdd_sdk.http import Answer
+from zdd_sdk.lifecycle.agent import start_agent
 from zdd_sdk.lifecycle.checks import CheckBoard, CheckFunction
 from zdd_sdk.lifecycle.flag import InstanceDirectory, instance_root
 from zdd_sdk.lifecycle.health import PROBES, health_answer
@@ -247,7 +248,8 @@ class Lifecycle:
         return readiness(self.state, self.checks.states, serve=self._serves)
 
     def _answer(self, good: bool) -> Answer:
-        return health_answer(good, self.state, self.instance, self.release, self.checks.states)
+        known = {"state": self.state.value, "instance": self.instance, "adapter": self.adapter, "release": self.release}
+        return health_answer(good, known, self.checks.states)
 
     def beat(self, source: str) -> None:
         """Note that a thread or an event loop turned; once it has, it must go on doing so."""
@@ -273,6 +275,7 @@ class Lifecycle:
             self._begin_again()
             self._thread = threading.Thread(target=self._watch, args=(self._quit,), name="zdd-lifecycle", daemon=True)
             self._thread.start()
+            start_agent(self, self._quit)
             if finding := grace_finding(self.settings):
                 _log.error(finding)
 
@@ -303,6 +306,8 @@ class Lifecycle:
             flagged = self.directory.reason() if self._joined and not self.draining else None
             if flagged is not None and self.begin_drain(""):
                 _log.warning("draining (%s): serving on until SIGTERM", flagged)
+            if self._joined and self.draining:
+                self.directory.note_quiet(not self.in_flight and not self.lag_left())
             self.checks.tick(time.monotonic())
             quit_event.wait(TICK)
 

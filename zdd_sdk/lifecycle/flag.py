@@ -1,7 +1,8 @@
 """The directory an instance's workers share, ``<run_dir>/<instance>/``, and the drain flag in it.
 
 Layout: one file ``worker-<pid>`` per live process (its content: the process's start time), and ``drain``
-once the instance shall drain. A directory whose processes are all dead is stale and swept.
+once the instance shall drain, and ``quiet-<pid>`` while a draining process has no request in flight and its
+lag has passed. A directory whose processes are all dead is stale and swept.
 The flag is a file, not a key in Redis: an instance must be drainable while Redis is away.
 """
 
@@ -25,6 +26,7 @@ __all__ = ["InstanceDirectory", "find_instances", "instance_root", "search_roots
 _FLAG = "drain"
 _WORKER = "worker-"
 _NEW = ".new-"
+_QUIET = "quiet-"
 _TRIES = 10
 """A last worker that leaves may remove the directory between our mkdir and our first file in it."""
 
@@ -64,6 +66,7 @@ class InstanceDirectory:
     def __init__(self, root: Path, instance: str) -> None:
         self.instance = instance
         self.path = root / (re.sub(r"[^A-Za-z0-9._-]", "_", instance).lstrip(".") or "_")
+        self._quiet = 0
 
     def join(self) -> None:
         """Enter as a live worker. The first one in removes the flag a former instance of this name left.
@@ -84,8 +87,22 @@ class InstanceDirectory:
             else:
                 return
 
+    def note_quiet(self, quiet: bool) -> None:
+        """Say for this worker whether nobody would miss it: no request in flight, and the lag has passed."""
+        if quiet == (self._quiet == os.getpid()):
+            return
+        mark = self.path / f"{_QUIET}{os.getpid()}"
+        with contextlib.suppress(OSError):
+            mark.touch() if quiet else mark.unlink()
+            self._quiet = os.getpid() if quiet else 0
+
+    def quiet(self) -> bool:
+        """Whether every live worker is."""
+        return all((self.path / f"{_QUIET}{pid}").exists() for pid in self.workers())
+
     def leave(self) -> None:
         """Take this worker's file away, and the directory with the last one."""
+        self.note_quiet(False)
         with contextlib.suppress(OSError):
             (self.path / f"{_WORKER}{os.getpid()}").unlink()
             self.sweep()
@@ -128,8 +145,8 @@ class InstanceDirectory:
         with contextlib.suppress(OSError):
             if not self.workers():
                 self.clear()
-                for unfinished in self.path.glob(f"{_NEW}*"):
-                    unfinished.unlink()
+                for left in (*self.path.glob(f"{_NEW}*"), *self.path.glob(f"{_QUIET}*")):
+                    left.unlink()
                 self.path.rmdir()
         return not self.path.exists()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from zdd_sdk.http import Answer
-from zdd_sdk.lifecycle.model import CheckState, State
+from zdd_sdk.lifecycle.model import CheckState
 
 __all__ = ["PROBES", "health_answer"]
 
@@ -17,15 +17,11 @@ PROBES = ("livez", "readyz", "startupz")
 _VERDICTS: Mapping[bool | None, str] = {None: "unknown", True: "ok", False: "failing"}
 
 
-def health_answer(
-    good: bool, state: State, instance: str, release: Mapping[str, str | None], checks: Mapping[str, CheckState]
-) -> Answer:
-    """Build a probe's answer: 200 or 503, with state, instance, release and the verdict on each check."""
+def health_answer(good: bool, known: Mapping[str, object], checks: Mapping[str, CheckState]) -> Answer:
+    """Build a probe's answer: 200 or 503, with what is known of this process and the verdict on each check."""
     shown = {
         "status": "pass" if good else "fail",
-        "state": state.value,
-        "instance": instance,
-        "release": release,
+        **known,
         "checks": {name: _VERDICTS[check.ok] for name, check in checks.items()},
     }
     body = msgspec.json.encode(shown)

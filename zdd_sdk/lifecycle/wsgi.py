@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zdd_sdk.http import Answer
 from zdd_sdk.lifecycle.core import Lifecycle, active
-from zdd_sdk.lifecycle.servers.signals import chain_sigterm
+from zdd_sdk.lifecycle.servers.signals import chain_sigterm, running_server
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -84,8 +84,8 @@ class OuterHalf:
             return
         self.start()
         if self.lifecycle.adapter is None:
-            # Only in front of a server's handler: where there is none we are in a shell, a script or a test.
-            if callable(signal.getsignal(signal.SIGTERM)):
+            # Only under a server: where there is none we are in a shell, a script or a test.
+            if running_server() or callable(signal.getsignal(signal.SIGTERM)):
                 chain_sigterm(self.lifecycle)
             self.lifecycle.mark_ready()
 

@@ -73,6 +73,7 @@ def test_health_says_state_release_and_checks(tmp_path: Path) -> None:
         "status": "fail",
         "state": "starting",
         "instance": "web-1",
+        "adapter": None,
         "release": {"id": "abc"},
         "checks": {"db": "unknown"},
     }

@@ -3,27 +3,66 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from zdd_sdk.lifecycle.core import Lifecycle
 
-__all__ = ["at_terminal", "chain_sigterm"]
+__all__ = ["at_terminal", "chain_sigterm", "running_server", "what_is_missing"]
 
 _log = logging.getLogger("zdd.lifecycle")
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
-MISSING = (
-    "the server was not started by zdd-sdk: on SIGTERM it serves on for drain_lag with `Connection: close`, but its "
-    "listener is closed without accepting what is queued (with several workers: late connections are reset), and its "
-    "exit status is not 0; `zdd serve uvicorn …` instead of `uvicorn …` mends both"
-)
+_ADAPTED = frozenset({"uvicorn", "gunicorn", "hypercorn", "granian"})
+_DROPPING = frozenset({"waitress", "daphne", "uwsgi"})
+_DEAF = frozenset({"hypercorn", "granian", "waitress", "uwsgi"})
+"""Standing before their SIGTERM handler is in vain: it is in the event loop or in C, or there is none."""
+
+
+def running_server() -> str | None:
+    """Name the application server this process was started by, as far as its command tells."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("uwsgi")  # importable within uWSGI alone
+        return "uwsgi"
+    command = Path(sys.argv[0] if sys.argv else "")
+    name = command.parent.name if command.name == "__main__.py" else command.name.removesuffix(".exe")
+    name = name.removesuffix("-serve")  # waitress-serve
+    return name if name in _ADAPTED | _DROPPING else None
+
+
+def what_is_missing(server: str | None, *, chained: bool) -> str:
+    """Say what a server does on SIGTERM where no adapter drives it, and what to do.
+
+    Args:
+        server: its name; ``None`` if it is not known.
+        chained: whether we stand before its handler.
+    """
+    if server in _DROPPING:
+        text = (
+            f"SIGTERM on {server} drops requests, and nothing inside the process changes that: run `zdd drain --wait` "
+            "first (in a preStop hook, or in the script that stops it); then nothing is lost, once its router has moved"
+        )
+        threads = "; it needs --enable-threads to notice a drain, and --die-on-term to end at SIGTERM"
+        return text + threads if server == "uwsgi" else text
+    server = server or "uvicorn"
+    if not chained:
+        return (
+            f"{server} was not started by zdd-sdk: on SIGTERM it stops at once, and kept-alive connections, those "
+            f"queued or those that come late are cut; `zdd serve {server} …` instead of `{server} …` drains first"
+        )
+    return (
+        "the server was not started by zdd-sdk: on SIGTERM it serves on for drain_lag with `Connection: close`, but "
+        "its listener is closed without accepting what is queued (with several workers: late connections are reset), "
+        f"and its exit status is not 0; `zdd serve {server} …` instead of `{server} …` mends both"
+    )
 
 
 def at_terminal() -> bool:
@@ -34,7 +73,9 @@ def at_terminal() -> bool:
 
 
 def chain_sigterm(lifecycle: Lifecycle) -> bool:
-    """Drain on SIGTERM, then let the server's own handler do what it would have done; for the lifespan's start.
+    """Drain on SIGTERM, then let the server's own handler do what it would have done, and say what is missing.
+
+    For the start, where no adapter is at work.
 
     The first SIGTERM begins the drain and the server serves on for what is left of ``drain_lag``; then,
     or at a second signal, or at once at a terminal, the server's handler gets the signal.
@@ -44,15 +85,24 @@ def chain_sigterm(lifecycle: Lifecycle) -> bool:
 
     Returns:
         whether it is installed: not where an adapter drives the drain, outside the main thread, where
-        SIGTERM is ignored, or where we already stand.
+        SIGTERM is ignored, where we already stand, or where the server would not notice.
     """
-    if lifecycle.adapter is not None or threading.current_thread() is not threading.main_thread():
+    if lifecycle.adapter is not None:
+        return False
+    server = running_server()
+    chained = server not in _DEAF and _chain(lifecycle)
+    if chained or server is not None:
+        _log.warning(what_is_missing(server, chained=chained))
+    return chained
+
+
+def _chain(lifecycle: Lifecycle) -> bool:
+    if threading.current_thread() is not threading.main_thread():
         return False
     server_handler = signal.getsignal(signal.SIGTERM)
     if server_handler in (signal.SIG_IGN, None) or isinstance(getattr(server_handler, "__self__", None), _Chained):
         return False
     signal.signal(signal.SIGTERM, _Chained(lifecycle, server_handler).handle)
-    _log.warning(MISSING)
     return True
 
 
