@@ -121,7 +121,7 @@ class Plan:
             self._ask(self._changes)
 
     def resume(self) -> Plan:
-        """Go on after a failure: what was not answered is asked again as it was, so that it is done once; then the rest."""
+        """Go on after a failure: what got no answer is asked again as it was, so that it counts once; then the rest."""
         self._more = True
         return self
 
@@ -148,11 +148,12 @@ class Plan:
 
     def _save_changes(self, identity: SessionId) -> list[Operation]:
         turn = self._turn
-        if not (self._sets or self._deletes or turn.lifetime):
+        if not (self._sets or self._deletes or turn.lifetime or turn.extra):
             return []
         save, created = self._save(identity, self._sets, self._deletes), turn.stored.created if turn.stored else 0
         expected = _named(turn.fields.expected(self._sets))
-        return [replace(save, lifetime=turn.lifetime, created=created, expected=expected)]
+        sets = {**save.sets, **turn.extra}
+        return [replace(save, sets=sets, lifetime=turn.lifetime, created=created, expected=expected)]
 
     def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
         turn, old = self._turn, self._before
@@ -165,6 +166,7 @@ class Plan:
             create = replace(create, fields={**old.others, **create.fields})
         if old is not None and self._renewal is Renewal.ROTATION:
             create = replace(create, created=old.created)
+        create = replace(create, fields={**create.fields, **turn.extra})
         if old is None or old.marker or turn.id is None:
             return [create]
         mark = Mark(self._key(turn.id), -1 if turn.behind else old.revision, turn.keep)
