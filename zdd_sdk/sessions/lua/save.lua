@@ -3,7 +3,7 @@
 -- [9..8+2n] field, value, ...; then 2m of field, value it must have ('' is absent); then fields to delete
 -- {'ok', revision, now, absolute end, idle ms} | {'changed', field, value, ...}: all compared, since one differs; nothing
 -- was written | {'gone'} | {'ended'} | {'error', message}
-local meta = redis.pcall('HMGET', KEYS[1], '_x', '_m', '_g', '_t', '_k')
+local meta = redis.pcall('HMGET', KEYS[1], '_x', '_m', '_g', '_t', '_k', '_d')
 if meta.err then return {'error', meta.err} end
 -- deleted, or a marker since: never made again, never changed
 if not meta[1] or meta[5] then return {'gone'} end
@@ -14,7 +14,9 @@ local ends, idle, spare = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0, tonumb
 local left = redis.call('PTTL', KEYS[1])
 if now >= ends or (left >= 0 and left <= spare) then return {'gone'} end
 
--- the last four tokens: a save sent again after its reply was lost must not overwrite those that came between
+-- The last tokens: a save sent again after its reply was lost must not overwrite those that came between, nor add
+-- twice. Four of a quiet session; while saves come within ten seconds of one another (longer than anybody asks
+-- again) 128, because each of many parallel requests may be the one whose reply was lost.
 local tokens, size = meta[4] or '', #ARGV[2]
 for i = 1, #tokens, size do
   if string.sub(tokens, i, i + size - 1) == ARGV[2] then return {'ok', meta[3], shown, meta[1], meta[2] or '0'} end
@@ -39,8 +41,9 @@ if changed then
 end
 local until_then, lasting = string.format('%.0f', ends), string.format('%.0f', idle)
 local revision = string.format('%.0f', (tonumber(meta[3]) or 0) + 1)
+local keep = now - (tonumber(meta[6]) or 0) < 10000 and 128 or 4
 local done = redis.pcall('HSET', KEYS[1], '_g', revision, '_w', ARGV[3], '_m', lasting, '_x', until_then,
-  '_t', string.sub(ARGV[2] .. tokens, 1, 4 * size), unpack(ARGV, 9, last))
+  '_d', shown, '_t', string.sub(ARGV[2] .. tokens, 1, keep * size), unpack(ARGV, 9, last))
 if type(done) == 'table' and done.err then return {'error', done.err} end
 if #ARGV > compared then redis.call('HDEL', KEYS[1], unpack(ARGV, compared + 1)) end
 
