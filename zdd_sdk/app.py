@@ -39,6 +39,9 @@ class ZeroDowntime:
         directory: where ``zdd.toml`` or ``pyproject.toml`` lies; default the working directory.
         options: any other option, by part: ``sessions={"idle_timeout": "1h"}``.
 
+    Attributes:
+        arguments: the options given here, not those from environment and file.
+
     Raises:
         SettingsError: an unknown option or an impossible value.
     """
@@ -60,6 +63,7 @@ class ZeroDowntime:
         self._pid = 0
         self._lock = threading.Lock()
         self._around: ZeroDowntime | None = None
+        self.arguments = arguments
         self.loaded: Loaded = load_settings(arguments, directory=directory)
         if self.settings.sessions.enabled:
             from zdd_sdk.sessions.core import check_settings

@@ -6,8 +6,13 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from zdd_sdk.errors import ZddError
+
+if TYPE_CHECKING:
+    from zdd_sdk.app import ZeroDowntime
 
 __all__ = ["main"]
 
@@ -15,18 +20,33 @@ COMMANDS = ("serve", "drain", "fleet", "release", "rehearse", "explain", "doctor
 """In the order ``zdd --help`` lists them; each is a module of this package."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one ``zdd`` command and return its exit status: 0 done, 1 a check failed, 2 bad input."""
+def main(argv: Sequence[str] | None = None, *, service: ZeroDowntime | None = None) -> int:
+    """Run one ``zdd`` command and return its exit status: 0 done, 1 a check failed, 2 bad input.
+
+    Args:
+        argv: the words after ``zdd``; default those of this process.
+        service: whose command it is, for frameworks that have commands of their own (``flask zdd …``): what its code
+            says counts, too.
+    """
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     parser = _parser(words[0] if words else "")
     options = parser.parse_args(words)
     try:
-        return int(options.run(options))
+        with _within(service):
+            return int(options.run(options))
     except ZddError as error:
         print(f"zdd: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _within(service: ZeroDowntime | None) -> AbstractContextManager[None]:
+    if service is None:
+        return nullcontext()
+    from zdd_sdk.cli.service import within
+
+    return within(service)
 
 
 def _version() -> str:

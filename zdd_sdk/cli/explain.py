@@ -58,6 +58,6 @@ def run(options: argparse.Namespace) -> int:
     for name, field in release.items():
         print(f"release.{name:<30} {field['value'] or '(unknown)':<28} {field['source']}")
     print("\norder: " + " → ".join(ORDER))
-    if options.service is None:
+    if options.service is None and not zdd.arguments:
         print("\nof environment and file; what your code says is seen with its name: zdd explain shop:zdd")
     return 0

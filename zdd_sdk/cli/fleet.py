@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from zdd_sdk.cli.service import quiet
+from zdd_sdk.cli.service import quiet, read_settings
 from zdd_sdk.errors import FleetTimeout, SettingsError, StoreUnavailable
 from zdd_sdk.fleet import FleetView, InstanceRow, ReleaseRow, WorkerRow
 from zdd_sdk.fleet.survey import Comparison, Survey, Wanted, compare_settings, look, many, matches, wait_for
 from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.lifecycle import find_instances, search_roots
-from zdd_sdk.settings import Loaded, load_settings, production_marker
+from zdd_sdk.settings import Loaded, production_marker
 from zdd_sdk.settings.units import parse_duration
 from zdd_sdk.store import Keys, Store, finish
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> Loaded:
     """Resolve the settings; where only code names the service, it is the one that runs on this machine."""
     given = {path: value for path, value in _given(options) if value is not None}
-    loaded = load_settings(given)
+    loaded = read_settings(given)
     if loaded.origins["service"] != "default":
         return loaded
     running = _services_here(loaded)
@@ -67,7 +67,7 @@ def _load(options: argparse.Namespace) -> Loaded:
     if not running and _is_embedded(loaded):
         message = "no service runs on this machine; one elsewhere needs ZDD_SERVICE and ZDD_REDIS_URL, or the options"
         raise SettingsError(message)
-    return load_settings({**given, "service": running.pop()}) if running else loaded
+    return read_settings({**given, "service": running.pop()}) if running else loaded
 
 
 def _services_here(loaded: Loaded) -> set[str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from zdd_sdk.cli.service import read_settings
 from zdd_sdk.release import Release, detect_release
 from zdd_sdk.release.bake import BAKED_FIELDS, read_git, write_release
-from zdd_sdk.settings import load_settings
 
 __all__ = ["HELP", "arguments", "run"]
 
@@ -48,7 +48,7 @@ def _bake_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    loaded = load_settings()
+    loaded = read_settings()
     release = detect_release(
         loaded.values.release,
         loaded.values.environment,
@@ -64,7 +64,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _bake(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in BAKED_FIELDS}
-    loaded = load_settings({f"release.{name}": value for name, value in given.items() if value})
+    loaded = read_settings({f"release.{name}": value for name, value in given.items() if value})
     release = detect_release(
         loaded.values.release,
         loaded.values.environment,

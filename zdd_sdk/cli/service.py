@@ -6,15 +6,19 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from zdd_sdk.app import ZeroDowntime
 from zdd_sdk.errors import SettingsError
+from zdd_sdk.settings import Loaded, load_settings
 
-__all__ = ["add_service", "find_service", "quiet"]
+__all__ = ["add_service", "find_service", "quiet", "read_settings", "within"]
+
+_around: ContextVar[ZeroDowntime | None] = ContextVar("zdd_command_of", default=None)
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
@@ -28,13 +32,15 @@ def add_service(parser: argparse.ArgumentParser) -> None:
 
 
 def find_service(place: str | None) -> ZeroDowntime:
-    """Import what ``module:name`` says, from the working directory too; ``None``: environment and file alone.
+    """Import what ``module:name`` says, from the working directory too.
+
+    ``None``: the service whose command this is, else environment and file alone.
 
     Raises:
         SettingsError: there is no such module or name, or it is no `ZeroDowntime`.
     """
     if place is None:
-        return ZeroDowntime()
+        return _around.get() or ZeroDowntime()
     module, _, name = place.partition(":")
     if not module or not name:
         message = f"{place!r} is not MODULE:NAME, such as shop:zdd"
@@ -44,6 +50,22 @@ def find_service(place: str | None) -> ZeroDowntime:
         message = f"{place} is a {type(found).__name__}, not a ZeroDowntime"
         raise SettingsError(message)
     return found
+
+
+def read_settings(given: Mapping[str, Any] | None = None) -> Loaded:
+    """Load the settings of this command: what it was given, the service whose command it is, environment and file."""
+    around = _around.get()
+    return load_settings({**(around.arguments if around is not None else {}), **(given or {})})
+
+
+@contextmanager
+def within(service: ZeroDowntime) -> Iterator[None]:
+    """Make a command one of this service's."""
+    token = _around.set(service)
+    try:
+        yield
+    finally:
+        _around.reset(token)
 
 
 def _import(module: str, name: str) -> Any:
