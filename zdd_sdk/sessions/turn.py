@@ -49,7 +49,6 @@ class Turn:
         reserved: the next id, shown before there is a session of that name, and whose it is for.
         lifetime: another lifetime is wanted.
         extra: raw fields of another layer, to be written with the next save or create.
-        extra: raw fields of another layer, to be written with the next save or create.
         leaving: sessions a logout has to end.
         ended: Redis has confirmed the logout, so the cookie may be deleted.
         issued: id and Max-Age (``None``: as long as the browser runs) of the cookie to set.
@@ -79,7 +78,6 @@ class Turn:
         self.begun = False
         self.reserved: tuple[str | None, SessionId] | None = None
         self.lifetime: Lifetime | None = None
-        self.extra: Mapping[bytes, bytes] = {}
         self.extra: Mapping[bytes, bytes] = {}
         self.leaving: tuple[SessionId, ...] = ()
         self.ended = False
