@@ -1,0 +1,141 @@
+"""`Visit`: one session in one request of one Flask application: where it is found, and which cookie it gets."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from flask import Flask, Request
+from werkzeug.http import dump_cookie
+
+from zdd_sdk import ZeroDowntime
+from zdd_sdk.http import Exchange, cookie_values
+from zdd_sdk.sessions.cookies import is_cross_site, put_cookie
+from zdd_sdk.sessions.ids import SessionId, parse_id
+from zdd_sdk.sessions.turn import Turn
+from zdd_sdk.store import finish
+from zdd_sdk.web import environ_exchange
+
+if TYPE_CHECKING:
+    from zdd_flask.interface import ZddSessionInterface
+    from zdd_flask.session import ZddSession
+
+__all__ = ["Visit", "exchange_of"]
+
+_OWN = "zdd_flask.exchange"
+
+_log = logging.getLogger("zdd.sessions")
+
+
+def exchange_of(request: Request, zdd: ZeroDowntime) -> tuple[Exchange, bool]:
+    """Return the exchange of a request, and whether somebody will perform its leave.
+
+    Nobody does where the request did not come through ``app.wsgi_app``: in ``test_request_context()`` and in
+    ``session_transaction()``.
+    """
+    environ = request.environ
+    if environ.get("zdd") is zdd:
+        found: Exchange = environ["zdd.exchange"]
+        found.scheme = request.scheme  # what ProxyFix has made of it, if it lies within
+        return found, True
+    if _OWN not in environ:
+        environ[_OWN] = environ_exchange(environ, zdd.blocking_store())
+    return environ[_OWN], False
+
+
+class Visit:
+    """One session in one request. Nothing is asked, or even looked at, before the application touches it.
+
+    Args:
+        interface: whose words name the cookie.
+        app: the application.
+        request: the request.
+        zdd: the service.
+
+    Attributes:
+        touched: there is a turn, so there may be something to save.
+        session: what the application holds.
+    """
+
+    def __init__(self, interface: ZddSessionInterface, app: Flask, request: Request, zdd: ZeroDowntime) -> None:
+        self.zdd = zdd
+        self.touched = False
+        self.session: ZddSession | None = None
+        self._interface = interface
+        self._app = app
+        self.exchange, self.attached = exchange_of(request, zdd)
+        self._ids: tuple[SessionId, ...] | None = None
+        self._failure: Exception | None = None
+
+    @cached_property
+    def turn(self) -> Turn:
+        """The session's state; from here on the leave looks at it."""
+        self.touched = True
+        turn = self.zdd.sessions.keeper.turn()
+        self.zdd.sessions.stage(self.exchange, turn, self._deliver)
+        return turn
+
+    def load(self) -> Turn:
+        """Load the session: one trip, once, and none where the request carries no id.
+
+        Raises:
+            SessionUnavailable: Redis is away; raised again, without asking, wherever else this request looks.
+            RecordTooNew: a newer release wrote a session this one must not touch.
+        """
+        turn = self.turn
+        if turn.loaded:
+            return turn
+        if self._failure is not None:
+            raise self._failure
+        self.exchange.response_headers.append(("vary", "Cookie"))
+        try:
+            finish(self.zdd.sessions.keeper.load(turn, self.present(), self.exchange.store))
+        except Exception as error:
+            self._failure = error
+            raise
+        return turn
+
+    def present(self) -> tuple[SessionId, ...]:
+        """The well-formed ids the request carries, each once."""
+        turn = self.turn
+        if turn.ids is None:
+            headers = self.exchange.header_values("cookie")
+            values = cookie_values(headers, self._interface.get_cookie_name(self._app)) if headers else ()
+            parsed = (parse_id(value) for value in values)
+            turn.ids = tuple(dict.fromkeys(identity for identity in parsed if identity is not None))
+            turn.barred = not values and is_cross_site(self.exchange)
+        return turn.ids
+
+    def save(self) -> None:
+        """Save now; see `zdd_sdk.sessions.Session.save`."""
+        finish(self.zdd.sessions.save(self.exchange))
+
+    def _deliver(self, turn: Turn) -> None:
+        if turn.issued is not None:
+            identity, life = turn.issued
+            self._write(identity.text, life)
+        elif turn.ended:
+            self._put("", expires=0, max_age=0)
+
+    def _write(self, value: str, life: int | None) -> None:
+        assert self.session is not None  # noqa: S101 - for type checkers: without one there is nothing to save
+        expires = self._interface.get_expiration_time(self._app, self.session)
+        self._put(value, expires=expires, max_age=life if expires is None else None)
+
+    def _put(self, value: str, **life: object) -> None:
+        interface, app = self._interface, self._app
+        name = interface.get_cookie_name(app)
+        line = dump_cookie(
+            name,
+            value,
+            domain=interface.get_cookie_domain(app),
+            path=interface.get_cookie_path(app),
+            secure=interface.get_cookie_secure(app),
+            httponly=interface.get_cookie_httponly(app),
+            samesite=interface.get_cookie_samesite(app),
+            **interface.partitioned(app),
+            **life,  # type: ignore[arg-type]
+        )
+        interface.say_plain(app, name)
+        put_cookie(self.exchange, name, line)
