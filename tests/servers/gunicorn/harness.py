@@ -1,0 +1,52 @@
+"""Start gunicorn, with and without us, with each of its workers."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.servers.start import ASGI, WSGI, ZDD, free_port, starting
+from tests.servers.uvicorn.harness import Server
+
+OURS = (*ZDD, "serve", "gunicorn")
+PLAIN = (sys.executable, "-m", "gunicorn")
+UVICORN = "uvicorn_worker.UvicornWorker"
+_UP = {"asgi": "ASGI server listening", UVICORN: "Application startup complete"}
+WORKERS = ("sync", "gthread", "asgi", UVICORN, "gevent")
+
+
+@contextlib.contextmanager
+def gunicorn(
+    worker: str,
+    directory: Path,
+    *arguments: str,
+    command: Sequence[str] = OURS,
+    app: str = "",
+    count: int = 1,
+    environ: dict[str, str] | None = None,
+    lag: str = "1s",
+    stdin: int = -3,
+    port: int = 0,
+) -> Iterator[Server]:
+    """Serve on a free port until the block ends, with all workers up."""
+    port = port or free_port()
+    app = app or (ASGI if worker in ("asgi", UVICORN) else WSGI)
+    threads = ("--threads", "4") if worker == "gthread" else ()
+    control = ("--control-socket", str(directory / "control"))
+    words = [*command, app, "-k", worker, "-w", str(count), "-b", f"127.0.0.1:{port}", *control, *threads, *arguments]
+    with starting(words, directory, port=port, environ=environ, lag=lag, stdin=stdin) as server:
+        server.wait_for(_UP.get(worker, "Booting worker"), count)
+        _wait_for_workers(server, count if command[: len(ZDD)] == ZDD else 0)
+        yield server
+
+
+def _wait_for_workers(server: Server, count: int) -> None:
+    end = time.monotonic() + 20
+    while len(list(server.run_dir.glob("*/worker-*"))) < count:
+        assert time.monotonic() < end, server.text()
+        time.sleep(0.02)
+    # A signal between a worker's record and its first turn finds it still starting, and ends it at once.
+    time.sleep(0.15)
