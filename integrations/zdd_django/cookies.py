@@ -1,0 +1,132 @@
+"""Which cookie carries the session: Django's own settings, and a safe name and Secure where they say nothing."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.http import http_date
+
+from zdd_sdk.http import Exchange, cookie_values, current_exchange
+from zdd_sdk.sessions.cookies import is_local
+from zdd_sdk.web import environ_exchange
+
+__all__ = ["Profile", "exchange_of", "forget_profiles", "presented", "profile_of", "remove_cookie", "write_cookie"]
+
+_log = logging.getLogger("zdd.sessions")
+_TEST_HOST = "testserver"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Name of the cookie, and whether it is Secure."""
+
+    name: str
+    secure: bool
+
+
+@functools.cache
+def _profiles() -> tuple[Profile, Profile]:
+    """The profile for the world and the one for loopback and tests, which cannot have a prefix."""
+    name, secure = settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_SECURE
+    chosen = settings.is_overridden("SESSION_COOKIE_SECURE")
+    safe = bool(secure) if chosen else True
+    prefix = ""
+    if safe and not settings.is_overridden("SESSION_COOKIE_NAME"):
+        host_only = not settings.SESSION_COOKIE_DOMAIN and settings.SESSION_COOKIE_PATH == "/"
+        prefix = "__Host-" if host_only else "__Secure-"
+    return Profile(prefix + name, safe), Profile(name, bool(secure) if chosen else False)
+
+
+def forget_profiles() -> None:
+    """Read the settings anew."""
+    _profiles.cache_clear()
+    _say_once.cache_clear()
+
+
+def profile_of(request: HttpRequest) -> Profile:
+    """Return name and flag of the session's cookie for this request."""
+    world, local = _profiles()
+    if world == local:
+        return world
+    exchange = exchange_of(request)
+    if not is_local(exchange) and (exchange.header("host") or _TEST_HOST).partition(":")[0] != _TEST_HOST:
+        return world
+    _say_once(local.name, world.name)
+    return local
+
+
+@functools.cache
+def _say_once(local: str, world: str) -> None:
+    _log.warning("plain http: the session cookie is %s here; over https it is %s, and Secure", local, world)
+
+
+def exchange_of(request: HttpRequest) -> Exchange:
+    """Return the exchange of this request; where `ZddMiddleware` has opened none, one to look at headers with."""
+    exchange = current_exchange()
+    return exchange or environ_exchange(request.META, None, scheme=request.scheme)
+
+
+def presented(request: HttpRequest) -> tuple[str, ...]:
+    """Return every value the request carries under our cookie's name, at most four."""
+    header = request.META.get("HTTP_COOKIE", "")
+    parsed = request.__dict__.get("COOKIES")
+    if settings.SESSION_COOKIE_NAME not in header and not parsed:
+        return ()
+    name = profile_of(request).name
+    values = cookie_values(_cookie_headers(request, header), name)
+    extra = (parsed or {}).get(name)
+    return values if extra is None or extra in values else (*values, extra)
+
+
+def _cookie_headers(request: HttpRequest, header: str) -> list[str]:
+    # Django before 6.0 joins the Cookie headers of HTTP/2 with commas, which are no separators within one.
+    scope: Mapping[str, Any] | None = getattr(request, "scope", None)
+    if scope is None:
+        return [header]
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+
+
+def write_cookie(request: HttpRequest, response: HttpResponseBase, value: str, max_age: int | None) -> None:
+    """Set the cookie as Django's settings say, and forbid caches to keep that answer."""
+    profile = profile_of(request)
+    response.set_cookie(
+        profile.name,
+        value,
+        max_age=max_age,
+        expires=None if max_age is None else http_date(time.time() + max_age),
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=profile.secure,
+        httponly=settings.SESSION_COOKIE_HTTPONLY,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )
+    _forbid_storing(response)
+
+
+def remove_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Delete the cookie; only after Redis has confirmed a logout."""
+    profile = profile_of(request)
+    response.delete_cookie(
+        profile.name,
+        path=settings.SESSION_COOKIE_PATH,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )
+    if profile.secure:
+        response.cookies[profile.name]["secure"] = True
+    _forbid_storing(response)
+
+
+def _forbid_storing(response: HttpResponseBase) -> None:
+    # `private`, because Django's own cache middleware knows nothing of no-store.
+    said = {word.strip().lower() for word in response.headers.get("Cache-Control", "").split(",")}
+    if not {"no-store", "private"} <= said:
+        response.headers["Cache-Control"] = "no-store, private"
