@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.gunicorn.harness import OURS, PLAIN, UVICORN, gunicorn
+from tests.servers.gunicorn.harness import OURS, PLAIN, UVICORN, WORKERS, gunicorn
 from tests.servers.start import ZDD, free_port
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
 
@@ -41,7 +41,7 @@ def test_sighup_replaces_workers_without_a_loss_and_without_a_lag(tmp_path: Path
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", UVICORN, "gevent"])
+@pytest.mark.parametrize("worker", WORKERS)
 def test_max_requests_replaces_a_worker_without_a_loss(tmp_path: Path, worker: str) -> None:
     with (
         gunicorn(worker, tmp_path, "--max-requests", "40", count=2, lag="20s") as server,

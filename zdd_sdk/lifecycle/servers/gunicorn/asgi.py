@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import time
 from typing import Any
 
@@ -39,8 +40,12 @@ class DrainingAsgi(DrainingWorker):
         super(DrainingWorker, self).notify()
         if self.departure is None:
             self._serve_task = asyncio.current_task()
+            self._recycle_at, self.max_requests = self.max_requests, sys.maxsize
             self.serving()
         self.lifecycle.beat("loop")
+        # Counted here and not by the protocol, which closes connections it has just promised to keep.
+        if self.nr >= self._recycle_at:
+            self.alive = False
 
     def handle_exit_signal(self) -> None:
         """Leave: at SIGTERM."""
