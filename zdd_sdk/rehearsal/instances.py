@@ -241,7 +241,7 @@ def _usage(instance: Instance) -> tuple[int, float]:
 
 def _psutil() -> Any:
     try:
-        import psutil  # type: ignore[import-untyped]
+        import psutil  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise MissingExtra(_FEATURE, "rehearsal") from None
     return psutil
