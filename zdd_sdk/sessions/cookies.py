@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.http import Exchange, cookie_values, delete_cookie, set_cookie
+from zdd_sdk.http.cookies import MAX_COOKIE_VALUES
 from zdd_sdk.settings import SessionSettings
 
 __all__ = ["CookieJar", "is_cross_site", "is_local", "put_cookie"]
@@ -19,6 +20,7 @@ logger = logging.getLogger("zdd.sessions")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}", re.ASCII)
 _ATTRIBUTE = re.compile(r"[!-+\--:<-~]*", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "WEBSOCKET"})
+_PREFIXES = ("__Host-", "__Secure-")
 _LOCAL_NAMES = frozenset({"localhost", "testserver"})
 
 
@@ -44,13 +46,21 @@ class CookieJar:
         prefix = "__Host-" if host_only else "__Secure-"
         self._secure = _Profile(prefix + settings.cookie_name, secure=True)
         self._plain = _Profile(settings.cookie_name, secure=False)
+        self._others = {
+            True: tuple(name if _prefix_of(name) else prefix + name for name in settings.also_read_cookies),
+            False: tuple(name.removeprefix(_prefix_of(name)) for name in settings.also_read_cookies),
+        }
         self._settings = settings
         self._said = False
 
     def values(self, exchange: Exchange) -> tuple[str, ...]:
-        """Every value the request carries under our name, at most four."""
+        """Every value the request carries under our name, then under other names to be read; at most four."""
         headers = exchange.header_values("cookie")
-        return cookie_values(headers, self._profile(exchange).name) if headers else ()
+        if not headers:
+            return ()
+        profile = self._profile(exchange)
+        names = (profile.name, *self._others[profile.secure])
+        return tuple(value for name in names for value in cookie_values(headers, name))[:MAX_COOKIE_VALUES]
 
     def write(self, exchange: Exchange, value: str, max_age: int | None) -> None:
         """Have the answer set the cookie; ``None``: it ends with the browser."""
@@ -65,12 +75,25 @@ class CookieJar:
             same_site=settings.same_site,
         )
         put_cookie(exchange, profile.name, line)
+        self._remove_others(exchange, profile)
 
     def remove(self, exchange: Exchange) -> None:
         """Have the answer delete the cookie; only after Redis has confirmed a logout."""
-        profile, settings = self._profile(exchange), self._settings
-        path, domain = settings.cookie_path, settings.cookie_domain
-        put_cookie(exchange, profile.name, delete_cookie(profile.name, path=path, domain=domain, secure=profile.secure))
+        profile = self._profile(exchange)
+        put_cookie(exchange, profile.name, self._deletion(profile.name, secure=profile.secure))
+        self._remove_others(exchange, profile)
+
+    def _remove_others(self, exchange: Exchange, profile: _Profile) -> None:
+        """Leave the browser one cookie: with two names in it, which session it shows would depend on the release."""
+        headers = exchange.header_values("cookie")
+        for name in self._others[profile.secure]:
+            if cookie_values(headers, name):
+                put_cookie(exchange, name, self._deletion(name, secure=profile.secure))
+
+    def _deletion(self, name: str, *, secure: bool) -> str:
+        if name.startswith("__Host-"):
+            return delete_cookie(name, secure=True)
+        return delete_cookie(name, path=self._settings.cookie_path, domain=self._settings.cookie_domain, secure=secure)
 
     def _profile(self, exchange: Exchange) -> _Profile:
         insecure = self._settings.insecure
@@ -86,6 +109,10 @@ class CookieJar:
                 self._secure.name,
             )
         return self._plain
+
+
+def _prefix_of(name: str) -> str:
+    return next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
 
 
 def is_local(exchange: Exchange) -> bool:
@@ -143,9 +170,13 @@ def _host_name(host: str) -> str:
 
 def _check(settings: SessionSettings) -> None:
     name = settings.cookie_name
-    if not _NAME.fullmatch(name) or name.startswith(("__Host-", "__Secure-")):
+    if not _NAME.fullmatch(name) or _prefix_of(name):
         message = f"sessions.cookie_name cannot be {name!r}: a cookie token of 1 to 64 characters without a prefix"
         raise SettingsError(message)
+    for other in settings.also_read_cookies:
+        if not _NAME.fullmatch(other) or other == name:
+            message = f"sessions.also_read_cookies cannot hold {other!r}: another cookie token of 1 to 64 characters"
+            raise SettingsError(message)
     for option, text in (("cookie_path", settings.cookie_path), ("cookie_domain", settings.cookie_domain or "")):
         if not _ATTRIBUTE.fullmatch(text):
             message = f"sessions.{option} cannot be {text!r}: no spaces, commas, semicolons or control characters"

@@ -9,8 +9,9 @@ from typing import Any
 
 from zdd_sdk.errors import SessionError, SessionUnavailable, SettingsError, StoreUnavailable
 from zdd_sdk.http import Answer, Exchange, problem_of
-from zdd_sdk.secrets import Secrets
+from zdd_sdk.secrets import Secrets, check_encryption
 from zdd_sdk.sessions.cookies import CookieJar, is_cross_site
+from zdd_sdk.sessions.homes import other_homes
 from zdd_sdk.sessions.ids import SessionId, parse_id
 from zdd_sdk.sessions.keeper import Keeper
 from zdd_sdk.sessions.model import Reply
@@ -176,7 +177,7 @@ class Sessions:
         if turn.ids is None:
             values = self._jar.values(exchange)
             parsed = (parse_id(value) for value in values)
-            turn.ids = tuple(dict.fromkeys(identity for identity in parsed if identity is not None))
+            turn.ids = self.keeper.everywhere(identity for identity in parsed if identity is not None)
             turn.barred = not values and is_cross_site(exchange)
         return turn.ids
 
@@ -219,8 +220,12 @@ def check_settings(settings: SessionSettings) -> None:
 
     Raises:
         SettingsError: an option has a value that cannot work.
+        MissingExtra: ``encrypt`` is on, and ``cryptography`` is not installed.
     """
     CookieJar(settings)
+    other_homes(settings)
+    if settings.encrypt == "on":
+        check_encryption()
     if not 0 <= settings.login_grace <= _MAX_GRACE:
         message = f"sessions.login_grace cannot be {settings.login_grace:g}s: 0 to {_MAX_GRACE:g} s"
         raise SettingsError(message)

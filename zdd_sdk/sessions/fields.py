@@ -125,6 +125,10 @@ class Fields:
         if not plainly:
             self._merges[name] = merges
 
+    def wrap_as(self, wrapping: Wrapping) -> None:
+        """Store values in another way from now on."""
+        self._wrapping = wrapping
+
     def delete(self, name: str) -> None:
         """Delete an attribute, readable or not.
 

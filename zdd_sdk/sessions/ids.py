@@ -33,10 +33,12 @@ class SessionId:
     Attributes:
         tag: 16 characters of base64url.
         text: the whole id, as the cookie carries it; a secret.
+        home: where its session lies: 0 at home, else one of `sessions.also_read_keys`, counted from 1.
     """
 
     tag: str
     text: str
+    home: int = 0
 
     def __repr__(self) -> str:
         return f"<SessionId {self.tag}.…>"

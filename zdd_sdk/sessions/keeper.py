@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from zdd_sdk.errors import RecordTooNew, SessionConflict, SessionUnavailable, StoreReplyError, StoreUnavailable
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions.calls import SessionCalls
+from zdd_sdk.sessions.envelope import Envelope
+from zdd_sdk.sessions.homes import everywhere, other_homes
 from zdd_sdk.sessions.ids import SessionId, mint_id, random_tag, user_tag
 from zdd_sdk.sessions.model import LAYOUT, Load, Operation, Reply, Stored
 from zdd_sdk.sessions.plan import Plan
@@ -35,8 +37,8 @@ class Keeper:
         stock: keep sessions in a dict of this process instead (``ZDD_MODE=stock``).
 
     Attributes:
-        counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's), ``clashes`` (`SessionConflict`),
-            ``unavailable``, and ``undecodable`` by the release that wrote.
+        counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's),
+            ``clashes`` (`SessionConflict`), ``unavailable``, and ``undecodable`` by the release that wrote.
     """
 
     def __init__(
@@ -49,16 +51,17 @@ class Keeper:
         stock: bool = False,
     ) -> None:
         self._settings = settings
-        self._keys = keys
         self._secrets = secrets
         self._calls = SessionCalls(settings, release)
+        self._homes = (keys, *other_homes(settings))
+        self._envelope = Envelope(encrypt=settings.encrypt == "on", secrets=secrets, homes=self._homes)
         self.shelf = Shelf(settings, release) if stock else None
         self._copies = StaleCopies(time.monotonic) if settings.on_unavailable == "stale" and not stock else None
         self.counters: dict[str, Any] = {"gone": 0, "conflicts": 0, "clashes": 0, "unavailable": 0, "undecodable": {}}
 
     def turn(self) -> Turn:
         """Return the state of one session that nothing has been asked about yet."""
-        return Turn(self._settings.max_field)
+        return Turn(self._settings.max_field, self._envelope)
 
     async def load(self, turn: Turn, ids: Sequence[SessionId], store: Store | None) -> None:
         """Load the session that one of the ids names, or begin a new one; one trip, none without an id.
@@ -70,6 +73,7 @@ class Keeper:
         if not ids:
             self._begin_anew(turn, store)
             return
+        ids = self.everywhere(ids)
         try:
             replies = await self.ask(store, [Load(self.key(identity)) for identity in ids])
         except StoreUnavailable as error:
@@ -176,7 +180,11 @@ class Keeper:
 
     def key(self, identity: SessionId) -> str:
         """Name the hash of a session in Redis."""
-        return identity.key(self._keys)
+        return identity.key(self._homes[identity.home])
+
+    def everywhere(self, ids: Iterable[SessionId]) -> tuple[SessionId, ...]:
+        """Return each id in each place its session may lie in, each once."""
+        return everywhere(ids, len(self._homes))
 
     def _begin_anew(self, turn: Turn, store: Store | None) -> None:
         """Begin for a visitor who has no session yet: no trip, so what is known of Redis has to do."""

@@ -161,7 +161,9 @@ class Plan:
             return []
         self._new = self._mint()
         vital = self._renewal is Renewal.LOGIN
-        create = Create(self._key(self._new), turn.user, _named(merged), lifetime=self._lifetime(), vital=vital)
+        create = Create(
+            self._key(self._new), turn.user, _named(turn.moved(merged)), lifetime=self._lifetime(), vital=vital
+        )
         if old is not None and turn.keep:
             create = replace(create, fields={**old.others, **create.fields})
         if old is not None and self._renewal is Renewal.ROTATION:
@@ -248,7 +250,7 @@ class Plan:
                 sets[name] = self._turn.fields.applied(name, self._merges[name], changed.fields.get(name))
         if sets or deletes - ours:
             self._turn.conflicts += 1
-            self.waves.append([self._save(self._new, sets, deletes - ours)])
+            self.waves.append([self._save(self._new, self._turn.moved(sets), deletes - ours)])
 
     def _ask(self, wave: Callable[[], list[Operation]]) -> None:
         try:

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from zdd_sdk.errors import SessionCrossSite, SessionError, SessionGone, SessionReadOnly, SessionUnavailable, ZddError
+from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
@@ -33,6 +34,7 @@ class Turn:
 
     Args:
         max_field: largest encoded field, bytes.
+        envelope: how attributes are stored.
 
     Attributes:
         ids: the well-formed ids the request carries; ``None`` until looked for.
@@ -62,8 +64,9 @@ class Turn:
         told: what went wrong has been counted and logged.
     """
 
-    def __init__(self, max_field: int) -> None:
+    def __init__(self, max_field: int, envelope: Envelope) -> None:
         self._max_field = max_field
+        self._envelope = envelope
         self._fields: Fields | None = None
         self.ids: tuple[SessionId, ...] | None = None
         self.barred = False
@@ -203,7 +206,8 @@ class Turn:
         self.id, self.stored = identity, stored
         self.user = stored.user if stored else None
         self.read_only = stored is not None and stored.marker
-        self._fields = Fields(stored.fields if stored else {}, self._max_field)
+        envelope = self._envelope.at(identity.home if identity else 0)
+        self._fields = Fields(stored.fields if stored else {}, self._max_field, envelope)
 
     def begin_without_store(self, identity: SessionId | None = None, stale: Stored | None = None) -> None:
         """Begin while Redis is away: with a stale copy, or with an empty session whose changes are dropped."""
@@ -256,11 +260,16 @@ class Turn:
         self.available, self.renewal, self.keep, self.gone = available, Renewal.NONE, True, False
         self.lifetime, self.begun = None, False
 
+    def moved(self, fields: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return attributes as they are to be stored at home."""
+        return {name: self._envelope.moved(name, data) for name, data in fields.items()}
+
     def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: set[str]) -> None:
         """Note that the session now lives under a new id."""
         self.id, self.stored, self.renewal, self.keep, self.lifetime = identity, stored, Renewal.NONE, True, None
         self.behind = False
         self.fields.saved(sets, deletes)
+        self.fields.wrap_as(self._envelope)
 
     def saved(self, reply: Reply, sets: Mapping[str, bytes], deletes: set[str]) -> None:
         """Note that changes have been saved; another lifetime wants the cookie set anew."""

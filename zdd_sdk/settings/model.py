@@ -181,6 +181,18 @@ class SessionSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Option("Redis away: 503; an empty session with the cookie untouched; or a local copy at most 30 s old."),
     ] = "fail"
     save_on_error: Annotated[bool, Option("Save the session of a request that is answered with 5xx.")] = False
+    encrypt: Annotated[
+        Literal["off", "on"],
+        Option("Encrypt what is written (AES-256-GCM, keys from ZDD_SECRET; extra `crypto`); both are always read."),
+    ] = "off"
+    also_read_cookies: Annotated[
+        tuple[str, ...],
+        Option("Other names the session cookie may come under, while it is being renamed. Comma-separated."),
+    ] = ()
+    also_read_keys: Annotated[
+        tuple[str, ...],
+        Option("Where else sessions may lie, while `service` or `environment` is being renamed: `shop/production`."),
+    ] = ()
     max_field: Annotated[int, Option("Largest encoded field.", "size")] = 64 * 1024
     max_session: Annotated[int, Option("Largest encoded session.", "size")] = 256 * 1024
     adopt: Annotated[
