@@ -8,14 +8,19 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gunicorn.config import KNOWN_SETTINGS
+from gunicorn.workers import SUPPORTED_WORKERS
+
 from tests.servers.start import ASGI, WSGI, ZDD, free_port, starting
 from tests.servers.uvicorn.harness import Server
 
 OURS = (*ZDD, "serve", "gunicorn")
 PLAIN = (sys.executable, "-m", "gunicorn")
 UVICORN = "uvicorn_worker.UvicornWorker"
+_SETTINGS = {setting.name for setting in KNOWN_SETTINGS}
 _UP = {"asgi": "ASGI server listening", UVICORN: "Application startup complete"}
-WORKERS = ("sync", "gthread", "asgi", UVICORN, "gevent")
+ASGI_WORKERS = ("asgi", UVICORN) if "asgi" in SUPPORTED_WORKERS else (UVICORN,)  # since gunicorn 24
+WORKERS = ("sync", "gthread", *ASGI_WORKERS, "gevent")
 
 
 @contextlib.contextmanager
@@ -35,7 +40,7 @@ def gunicorn(
     port = port or free_port()
     app = app or (ASGI if worker in ("asgi", UVICORN) else WSGI)
     threads = ("--threads", "4") if worker == "gthread" else ()
-    control = ("--control-socket", str(directory / "control"))
+    control = ("--control-socket", str(directory / "control")) if "control_socket" in _SETTINGS else ()
     words = [*command, app, "-k", worker, "-w", str(count), "-b", f"127.0.0.1:{port}", *control, *threads, *arguments]
     with starting(words, directory, port=port, environ=environ, lag=lag, stdin=stdin) as server:
         server.wait_for(_UP.get(worker, "Booting worker"), count)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.gunicorn.harness import PLAIN, UVICORN, WORKERS, gunicorn
+from tests.servers.gunicorn.harness import PLAIN, WORKERS, gunicorn
 from tests.servers.start import QUEUED, late_connections, queue_and_stop
 from tests.servers.uvicorn.harness import Client, ask
 

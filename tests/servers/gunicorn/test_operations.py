@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.gunicorn.harness import OURS, PLAIN, UVICORN, WORKERS, gunicorn
+from tests.servers.gunicorn.harness import ASGI_WORKERS, OURS, PLAIN, UVICORN, WORKERS, gunicorn
 from tests.servers.start import ZDD, free_port
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
 
@@ -24,7 +24,7 @@ def _pid(server: Server) -> int:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", "asgi", UVICORN])
+@pytest.mark.parametrize("worker", ["sync", "gthread", *ASGI_WORKERS])
 def test_sighup_replaces_workers_without_a_loss_and_without_a_lag(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, count=2, lag="20s") as server:
         before = {_pid(server) for _ in range(20)}
@@ -78,7 +78,7 @@ def test_sigusr2_upgrades_without_a_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", "asgi", UVICORN])
+@pytest.mark.parametrize("worker", ["sync", "gthread", *ASGI_WORKERS])
 def test_a_second_signal_means_now(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, count=2, lag="30s") as server:
         server.signal()
@@ -111,7 +111,7 @@ def test_a_terminal_means_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", "asgi", UVICORN])
+@pytest.mark.parametrize("worker", ["sync", "gthread", *ASGI_WORKERS])
 def test_gunicorns_own_timeouts_do_not_cut_the_drain(tmp_path: Path, worker: str) -> None:
     """Neither ``graceful_timeout``, which counts from the arbiter's signal, nor ``timeout``."""
     with (

@@ -33,7 +33,7 @@ def on_starting(server: Any) -> None:
         adapt(server)
 
 
-class _Application(WSGIApplication):
+class _Application(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's application, with our hook before the one its configuration names."""
 
     def load_config(self) -> None:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gunicorn
 from gunicorn import sock as gunicorn_sockets
@@ -20,10 +20,8 @@ from zdd_sdk.lifecycle.servers.signals import at_terminal
 from zdd_sdk.lifecycle.servers.sockets import SocketFile
 from zdd_sdk.lifecycle.servers.told import Leaving
 
-if TYPE_CHECKING:
-    from gunicorn.arbiter import Arbiter as _Arbiter
-else:
-    _Arbiter = object
+_GunicornArbiter: Any = object
+"""Stands for gunicorn's own class, which follows in the bases; it has no types."""
 
 __all__ = ["adapt"]
 
@@ -99,10 +97,14 @@ def _refusal(worker_class: type[Any]) -> str:
     )
 
 
-class DrainingArbiter(_Arbiter):
+class DrainingArbiter(_GunicornArbiter):  # type: ignore[misc]
     """Mixed in before gunicorn's arbiter."""
 
     stopping = False
+    _dirty_waits = False
+    worker_class: Any
+    LISTENERS: Any
+    WORKERS: Any
 
     def setup(self, app: Any) -> None:
         """Take the configuration, at SIGHUP anew; its worker class drains."""
@@ -151,8 +153,8 @@ class DrainingArbiter(_Arbiter):
 
     def _longest(self) -> int:
         """Seconds to wait for the slowest worker; ``graceful_timeout`` if that is longer."""
-        seconds = [worker.told.seconds for worker in self.WORKERS.values()]
-        return math.ceil(max([*seconds, self.cfg.graceful_timeout]))
+        seconds: list[float] = [worker.told.seconds for worker in self.WORKERS.values()]
+        return math.ceil(max([*seconds, float(self.cfg.graceful_timeout)]))
 
     def kill_worker(self, pid: int, sig: int) -> None:
         """Signal a worker; while the instance stays, tell it that it leaves alone."""
@@ -171,7 +173,7 @@ class DrainingArbiter(_Arbiter):
     def reap_workers(self) -> None:
         """Take note of workers that have ended."""
         super().reap_workers()
-        if self.stopping and not self.WORKERS and getattr(self, "_dirty_waits", False):
+        if self.stopping and not self.WORKERS and self._dirty_waits:
             self._dirty_waits = False
             self.kill_dirty_arbiter(signal.SIGTERM)
 

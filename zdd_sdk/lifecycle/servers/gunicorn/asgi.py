@@ -23,6 +23,7 @@ __all__ = ["DrainingAsgi"]
 class DrainingAsgi(DrainingWorker):
     """Mixed in before ``ASGIWorker``."""
 
+    asgi: Any
     _queue: Queue | None = None
 
     def wrap(self, lifecycle: Lifecycle) -> OuterHalf:
@@ -39,7 +40,7 @@ class DrainingAsgi(DrainingWorker):
         """Tell the arbiter that we live; the first time all servers listen, and we are ready."""
         super(DrainingWorker, self).notify()
         if self.departure is None:
-            self._serve_task = asyncio.current_task()
+            self._serve_task: Any = asyncio.current_task()
             self._recycle_at, self.max_requests = self.max_requests, sys.maxsize
             self.serving()
         self.lifecycle.beat("loop")
@@ -68,10 +69,10 @@ class DrainingAsgi(DrainingWorker):
 
     async def _drain(self) -> None:
         departure = self._departure()
-        while departure.phase(0) is Phase.LAG:
+        while departure.phase(0) is Phase.LAG:  # noqa: ASYNC110 - time passes, nothing happens
             await asyncio.sleep(min(TICK, departure.seconds_to_serve()))
         await self._close()
-        while departure.phase(self.connections()) is Phase.LINGER:
+        while departure.phase(self.connections()) is Phase.LINGER:  # noqa: ASYNC110
             await asyncio.sleep(TICK / 2)
         self._alive = False
         # Its loop sleeps for a second, and takes this for the end of it.

@@ -18,8 +18,9 @@ class DrainingGreenlets(DrainingWorker):
     def run(self) -> None:
         """Serve until told to stop."""
         servers: list[Any] = []
+        module: Any = ggevent
 
-        class Server(ggevent.StreamServer):  # type: ignore[misc]
+        class Server(module.StreamServer):  # type: ignore[misc]
             """gevent's, which we have to find again: gunicorn keeps it to itself."""
 
             def start(self) -> None:
@@ -27,7 +28,7 @@ class DrainingGreenlets(DrainingWorker):
                 super().start()
 
         self._servers = servers
-        ggevent.StreamServer = Server
+        module.StreamServer = Server
         super().run()
 
     def notify(self) -> None:

@@ -42,6 +42,8 @@ class _Selector(selectors.DefaultSelector):
 class DrainingThreads(DrainingWorker):
     """Mixed in before ``ThreadWorker``."""
 
+    poller: Any
+
     def run(self) -> None:
         """Serve until told to stop."""
         self.poller.close()

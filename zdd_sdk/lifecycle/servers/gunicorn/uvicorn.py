@@ -11,8 +11,8 @@ from typing import Any
 from gunicorn.arbiter import Arbiter
 
 from zdd_sdk.lifecycle.core import Lifecycle
-from zdd_sdk.lifecycle.servers.gunicorn.worker import DrainingWorker, longest
-from zdd_sdk.lifecycle.servers.told import Leaving, Told
+from zdd_sdk.lifecycle.servers.gunicorn.worker import DrainingWorker, GunicornTold, longest
+from zdd_sdk.lifecycle.servers.told import Leaving
 from zdd_sdk.lifecycle.servers.uvicorn import ALONE, INSTANCE, ZddServer
 
 __all__ = ["DrainingUvicorn"]
@@ -25,7 +25,7 @@ class _Server(ZddServer):
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker.config)
-        self._arbiter: Told = worker.told
+        self._arbiter: GunicornTold = worker.told
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         """Start, and tell the arbiter how long the drain may take."""

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from zdd_sdk.lifecycle.core import Lifecycle
 from zdd_sdk.lifecycle.model import MARGIN, Phase, State, drain_phase
@@ -19,11 +19,8 @@ from zdd_sdk.lifecycle.servers.told import SPAWN, Leaving, Told
 from zdd_sdk.lifecycle.serving import begin_serving
 from zdd_sdk.lifecycle.wsgi import OuterHalf
 
-if TYPE_CHECKING:
-    # Mixed in before one of gunicorn's classes, so that is what the checker sees.
-    from gunicorn.workers.base import Worker as _Worker
-else:
-    _Worker = object
+_GunicornWorker: Any = object
+"""Stands for gunicorn's own class, which follows in the bases of every worker; it has no types."""
 
 __all__ = ["Departure", "DrainingWorker", "GunicornTold", "listening", "longest", "says_close", "take_queue"]
 
@@ -118,7 +115,7 @@ class Departure:
         return self.done_at is not None and time.monotonic() - self.done_at >= self.lifecycle.settings.drain_timeout
 
 
-class DrainingWorker(_Worker):
+class DrainingWorker(_GunicornWorker):  # type: ignore[misc]
     """Mixed in before a gunicorn worker class.
 
     Its main loop calls `notify` in every turn, and that is where the drain's steps are taken.
@@ -126,6 +123,7 @@ class DrainingWorker(_Worker):
 
     keeps_alive: ClassVar[bool] = True
     told: GunicornTold
+    wsgi: Any
     _quits = False
     outer: Any = None
     departure: Departure | None = None
@@ -203,7 +201,7 @@ class DrainingWorker(_Worker):
         super().handle_quit(sig, frame)
 
     @property
-    def alive(self) -> bool:  # type: ignore[override]
+    def alive(self) -> bool:
         """Whether the main loop shall go on; what gunicorn sets to end it begins our drain."""
         return self._alive
 
