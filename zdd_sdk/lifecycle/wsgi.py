@@ -32,7 +32,7 @@ class OuterHalf:
         follow: let the lifecycle that is active at `start` take over; for adapters, which wrap
             applications they know nothing of.
         close_header: answer with ``Connection: close`` while draining. PEP 3333 forbids applications
-            hop-by-hop headers: granian, uWSGI and waitress pass it on, gunicorn drops it, wsgiref fails.
+            hop-by-hop headers: granian and uWSGI pass it on, gunicorn drops it, waitress and wsgiref fail.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from zdd_sdk.http.asgi import AsgiApp, Receive, Scope, Send
 from zdd_sdk.web.asgi import ExchangeHalf
 from zdd_sdk.web.lifespan import LifespanHalf
+from zdd_sdk.web.stream import EventStreamHalf
 from zdd_sdk.web.websocket import WebSocketHalf
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ServiceHalf:
         self.app = app
         self._zdd = zdd
         self._halves: dict[str, AsgiApp] = {
-            "http": ExchangeHalf(app, zdd.participants, zdd.aio_store),
+            "http": EventStreamHalf(ExchangeHalf(app, zdd.participants, zdd.aio_store), zdd.lifecycle),
             "websocket": WebSocketHalf(app, zdd.lifecycle, zdd.aio_store),
             "lifespan": LifespanHalf(app, zdd),
         }

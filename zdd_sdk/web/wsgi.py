@@ -16,9 +16,11 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Answer, Exchange, exchange_variable, problem_of
+from zdd_sdk.lifecycle import Lifecycle
 from zdd_sdk.store import Store, finish
 from zdd_sdk.web.asgi import severity
 from zdd_sdk.web.leave import cors_headers, leave, merge_text_headers
+from zdd_sdk.web.stream import EventStream, is_event_stream
 
 if TYPE_CHECKING:
     from zdd_sdk.app import ZeroDowntime
@@ -78,16 +80,18 @@ class WsgiServiceHalf:
         exchange = environ_exchange(environ, self._zdd.blocking_store())
         exchange.participants = self._zdd.participants
         environ["zdd"], environ["zdd.exchange"] = self._zdd, exchange
-        return _Departure(exchange, start_response).run(self.app, environ)
+        return _Departure(exchange, start_response, self._zdd.lifecycle).run(self.app, environ)
 
 
 class _Departure:
     """One answer: performs the leave when its head comes by."""
 
-    __slots__ = ("_answer", "_exchange", "_start_response", "_started")
+    __slots__ = ("_answer", "_exchange", "_lifecycle", "_start_response", "_started", "_stream")
 
-    def __init__(self, exchange: Exchange, start_response: StartResponse) -> None:
+    def __init__(self, exchange: Exchange, start_response: StartResponse, lifecycle: Lifecycle) -> None:
         self._exchange = exchange
+        self._lifecycle = lifecycle
+        self._stream: EventStream | None = None
         self._start_response = start_response
         self._started = False
         self._answer: Answer | None = None
@@ -123,6 +127,7 @@ class _Departure:
             return self._replace(self._answer, exc_info)
         if exchange.response_headers:
             headers = merge_text_headers(headers, exchange.response_headers)
+        self._stream = EventStream(self._lifecycle) if is_event_stream(headers) else None
         return self._begin(status, headers, exc_info)
 
     def _begin(self, status: str, headers: Headers, exc_info: ExcInfo) -> Callable[[bytes], object]:
@@ -148,6 +153,9 @@ class _Departure:
             chunks = self._within(lambda: iter(body))
             while (chunk := self._within(lambda: next(chunks, None))) is not None and self._answer is None:
                 yield chunk
+                if self._stream is not None and (last := self._stream.after(chunk)):
+                    yield last
+                    return
         except ZddError as error:
             yield from self._problem(error)
             return

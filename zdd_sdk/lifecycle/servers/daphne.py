@@ -30,7 +30,7 @@ class ZddDaphne(_server.Server):  # type: ignore[misc]  # daphne has no types
 
     def run(self) -> None:
         """Serve until a signal ends it."""
-        _server.reactor.callWhenRunning(self._ready)
+        _server.reactor.callLater(0, self._ready)  # not callWhenRunning, which is before its event loop runs
         super().run()
 
     def _ready(self) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import waitress.runner
+from waitress.channel import HTTPChannel
+from waitress.task import WSGITask
 
+from zdd_sdk.lifecycle.core import active
 from zdd_sdk.lifecycle.servers.own import adopt_lifecycle
 from zdd_sdk.lifecycle.servers.signals import what_is_missing
 from zdd_sdk.lifecycle.serving import begin_serving
@@ -20,6 +23,20 @@ __all__ = ["main", "serve"]
 _log = logging.getLogger("zdd.lifecycle")
 
 
+_Task: Any = WSGITask
+
+
+class _ClosingTask(_Task):  # type: ignore[misc]  # the types of waitress are not its own
+    """Answers with ``Connection: close`` while draining, which waitress forbids applications to say."""
+
+    def build_response_header(self) -> bytes:
+        lifecycle = active()
+        if lifecycle is not None and lifecycle.draining:
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
+
 def serve(app: Any, **options: Any) -> None:
     """Serve like ``waitress.serve``, with health and the drain flag.
 
@@ -27,11 +44,13 @@ def serve(app: Any, **options: Any) -> None:
         app: the WSGI application.
         options: those of ``waitress.serve``.
     """
-    outer = OuterHalf(app, adopt_lifecycle("waitress"), follow=True, close_header=True)
+    outer = OuterHalf(app, adopt_lifecycle("waitress"), follow=True)
     begin_serving()
     outer.start()
     outer.lifecycle.mark_ready()
     _log.warning(what_is_missing("waitress", chained=False))
+    channel: Any = HTTPChannel
+    channel.task_class = _ClosingTask
     run: Any = waitress.serve
     run(outer, **options)
 
