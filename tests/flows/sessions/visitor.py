@@ -21,10 +21,15 @@ COOKIE = "__Host-zdd_session"
 Handler = Callable[[Session], Awaitable[Any]]
 
 
-def make_sessions(*, release: str = "1", stock: bool = False, **options: Any) -> Sessions:
-    return Sessions(
-        SessionSettings(**options), Keys("test", "test"), lambda: Secrets([ROOT]), release=release, stock=stock
-    )
+def make_sessions(
+    *,
+    release: str = "1",
+    stock: bool = False,
+    roots: tuple[str, ...] = (ROOT,),
+    keys: Keys = Keys("test", "test"),  # noqa: B008 - frozen
+    **options: Any,
+) -> Sessions:
+    return Sessions(SessionSettings(**options), keys, lambda: Secrets(roots), release=release, stock=stock)
 
 
 def key_of(cookie: str) -> str:
