@@ -27,6 +27,7 @@ from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Exchange, exchange_variable
 from zdd_sdk.lifecycle.servers.signals import chain_sigterm
 from zdd_sdk.sessions.cookies import is_cross_site, put_cookie
+from zdd_sdk.sessions.turn import Turn
 from zdd_sdk.store import Store, finish
 from zdd_sdk.web import environ_exchange, leave
 
@@ -199,7 +200,7 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
                 values,
                 asgi=hasattr(request, "scope"),
                 cross_site=lambda: is_cross_site(exchange_of(request)),
-                deliver=lambda saved: _deliver(request, saved),
+                deliver=lambda turn: _deliver(request, session, turn),
             )
         request.session = session
 
@@ -238,9 +239,9 @@ async def _depart(
 
 
 async def _save(request: HttpRequest, response: HttpResponseBase, session: SessionStore, store: Store | None) -> None:
-    changed = session.modified or settings.SESSION_SAVE_EVERY_REQUEST
     saves = response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR or get_zdd().settings.sessions.save_on_error
-    if changed and saves and not session.is_empty() and await session.keep(store):
+    wanted = saves and (session.changed or settings.SESSION_SAVE_EVERY_REQUEST)
+    if wanted and not session.is_empty() and await session.keep(store):
         _set_cookie(request, response, session)
     elif session.ended and session.is_empty() and presented(request):
         remove_cookie(request, response)
@@ -251,12 +252,12 @@ def _set_cookie(request: HttpRequest, response: HttpResponseBase, session: Sessi
     write_cookie(request, response, session.session_key or "", age)
 
 
-def _deliver(request: HttpRequest, session: SessionStore) -> None:
-    """Set or delete the cookie of a session that the leave has saved: with the headers the parts add."""
+def _deliver(request: HttpRequest, session: SessionStore, turn: Turn) -> None:
+    """Set or delete the cookie as the leave has found it: with the headers the parts add."""
     scratch, exchange = HttpResponse(), exchange_of(request)
-    if session.session_key:
+    if turn.issued is not None:
         _set_cookie(request, scratch, session)
-    elif session.ended:
+    elif turn.ended:
         remove_cookie(request, scratch)
     for name, cookie in scratch.cookies.items():
         put_cookie(exchange, name, cookie.OutputString())

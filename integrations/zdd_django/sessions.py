@@ -73,7 +73,7 @@ class SessionStore(SessionBase):
         *,
         asgi: bool,
         cross_site: Callable[[], bool],
-        deliver: Callable[[SessionStore], None],
+        deliver: Callable[[Turn], None],
     ) -> None:
         """Become the session of a request; for `SessionMiddleware`.
 
@@ -190,6 +190,12 @@ class SessionStore(SessionBase):
         """Whether there is neither a key nor anything to save under one."""
         turn = self._turn if self._loaded else None
         return not self._session_key and (turn is None or not (turn.begun or self._session_cache))
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to save; Django is told of changes inside a value, we look."""
+        turn = self._turn if self._loaded else None
+        return self.modified or (turn is not None and turn.savable and turn.fields.changes() != ({}, set()))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -314,7 +320,7 @@ class SessionStore(SessionBase):
     def _deliver(self, turn: Turn) -> None:
         self._follow(turn)
         if self._visit is not None:
-            self._visit.deliver(self)
+            self._visit.deliver(turn)
 
     async def _delete(self, session_key: str | None, store: Store | None) -> None:
         own = session_key is None or session_key == self._session_key
@@ -385,9 +391,7 @@ class _Visit:
 
     __slots__ = ("asgi", "cross_site", "deliver")
 
-    def __init__(
-        self, asgi: bool, cross_site: Callable[[], bool] | None, deliver: Callable[[SessionStore], None]
-    ) -> None:
+    def __init__(self, asgi: bool, cross_site: Callable[[], bool] | None, deliver: Callable[[Turn], None]) -> None:
         self.asgi = asgi
         self.cross_site = cross_site
         self.deliver = deliver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from django.test import override_settings
 from django.test.utils import setup_test_environment, teardown_test_environment
 
 from tests.conftest import ROOMY
+from tests.integrations.django.browser import Browser
+from tests.integrations.django.project.views import make_user
 from zdd_django import get_zdd
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.testing.tap import RespTap
@@ -56,3 +59,27 @@ def configured(real_engine: Any) -> Iterator[Callable[..., ZeroDowntime]]:
 def tap(real_engine: Any, open_tap: Callable[[str], RespTap]) -> RespTap:
     """A tap in front of the engine."""
     return open_tap(real_engine.url)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """One event loop for a test."""
+    with asyncio.Runner() as opened:
+        yield opened
+
+
+@pytest.fixture(params=["wsgi", "wsgi-async-views", "asgi", "asgi-sync-views"])
+def browser(request: pytest.FixtureRequest, configured: Any, tap: RespTap, runner: asyncio.Runner) -> Browser:
+    """A browser over each handler and each kind of view, its service behind the tap."""
+    configured(tap.url)
+    kind, _, views = request.param.partition("-")
+    functions = views == "sync-views" or (kind == "wsgi" and not views)
+    return Browser(kind, "/" if functions else "/a/", runner)
+
+
+@pytest.fixture
+def ada(database: None) -> Iterator[Any]:
+    """A user, who may use the admin."""
+    user = make_user("ada")
+    yield user
+    user.delete()

@@ -25,7 +25,12 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 SESSION_ENGINE = "zdd_django.sessions"
-ZDD = {"service": "project", "environment": "test", "secret": ("s" * 40,), "redis_url": os.environ.get("PROJECT_REDIS", "off")}
+ZDD = {
+    "service": "project",
+    "environment": "test",
+    "secret": ("s" * 40,),
+    "redis_url": os.environ.get("PROJECT_REDIS", "off"),
+}
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("PROJECT_DB", ":memory:")}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,4 +1,19 @@
-"""Views that use the session in every way, sync and async."""
-from django.urls import path
+"""``/<name>`` is the function, ``/a/<name>`` the coroutine."""
 
-urlpatterns: list = []
+from django.contrib import admin
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from tests.integrations.django.project import api, views
+
+router = SimpleRouter()
+router.register("orders", api.Orders, basename="order")
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("health/", include("zdd_django.urls")),
+    path("api/cart/", api.Cart.as_view()),
+    path("api/", include(router.urls)),
+    *(path(name, getattr(views, name)) for name in views.NAMES),
+    *(path(f"a/{name}", getattr(views, f"a{name}")) for name in views.NAMES),
+]
