@@ -63,6 +63,7 @@ class ZeroDowntime:
         self._pid = 0
         self._lock = threading.Lock()
         self._around: ZeroDowntime | None = None
+        self._followers: tuple[Any, bool] = (None, False)
         self.arguments = arguments
         self.loaded: Loaded = load_settings(arguments, directory=directory)
         if self.settings.sessions.enabled:
@@ -178,8 +179,26 @@ class ZeroDowntime:
         from zdd_sdk.sessions import Sessions
 
         return Sessions(
-            self.settings.sessions, self.keys, lambda: self.secrets, release=self.release.label, stock=self.stock
+            self.settings.sessions,
+            self.keys,
+            lambda: self.secrets,
+            release=self.release.label,
+            blocking=self.blocking_store,
+            aio=self.aio_store,
+            can_rotate=self._all_follow_rotations,
+            stock=self.stock,
         )
+
+    def _all_follow_rotations(self) -> bool:
+        """Whether every live worker does; worked out once per view, since each request asks."""
+        if not self._pulses:
+            return False
+        view = self.fleet.view
+        if view is not self._followers[0]:
+            from zdd_sdk.sessions.reader import FOLLOWS_ROTATIONS
+
+            self._followers = (view, FOLLOWS_ROTATIONS in (view.common("sessions") or ()))
+        return self._followers[1]
 
     @cached_property
     def participants(self) -> tuple[Participant, ...]:

@@ -23,7 +23,7 @@ from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.sessions.attributes import Attributes
 from zdd_sdk.sessions.ids import SessionId, parse_id
 from zdd_sdk.sessions.lifetime import Lifetime, choose_lifetime
-from zdd_sdk.sessions.model import Load
+from zdd_sdk.sessions.operations import Load
 from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.store import Store, finish
 
@@ -413,7 +413,7 @@ async def _exists(session_key: str | None, store: Store | None) -> bool:
     keeper, identity = _keeper(), parse_id(session_key or "")
     if identity is None:
         return False
-    (reply,) = await keeper.ask(store, [Load(keeper.key(identity))])
+    (reply,) = await keeper.ask(store, [Load(keeper.places.place(identity))])
     return reply.stored is not None and not reply.stored.marker
 
 

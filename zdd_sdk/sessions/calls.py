@@ -1,4 +1,4 @@
-"""What sessions ask Redis: an operation in, a `Call` out. One key each, so that any trip may carry several."""
+"""What sessions ask Redis: an operation in, a `Call` out. One slot each, so that any trip may carry several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from zdd_sdk.errors import StoreReplyError
-from zdd_sdk.sessions.model import LAYOUT, Create, Delete, Load, Mark, Operation, Reply, Save, read_stored
+from zdd_sdk.sessions.ids import Place
+from zdd_sdk.sessions.model import LAYOUT, read_stored
+from zdd_sdk.sessions.operations import (
+    Create,
+    Delete,
+    Dismiss,
+    ListDevices,
+    Load,
+    Mark,
+    Operation,
+    Reply,
+    Revoke,
+    Save,
+)
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, load_script
 
@@ -24,7 +37,7 @@ class SessionCalls:
     """Builds the calls of one service.
 
     Every call may be sent again: loads and marks leave the same behind when done twice, a create meets
-    its own id, a delete finds nothing, and a save carries a token.
+    its own id, a delete finds nothing, a rotation finds itself done, and the others carry a token.
 
     Args:
         settings: the session options.
@@ -33,23 +46,33 @@ class SessionCalls:
 
     def __init__(self, settings: SessionSettings, writer: str) -> None:
         self._idle, self._absolute = _milliseconds(settings.idle_timeout), _milliseconds(settings.absolute_timeout)
-        self._grace = _milliseconds(settings.login_grace)
+        self._grace, self._rotation_grace = _milliseconds(settings.login_grace), _milliseconds(settings.rotation_grace)
+        self._rotate_every = _milliseconds(settings.rotate_every)
         self._writer = writer
 
     def call(self, operation: Operation) -> Call[Reply]:
         """Build the call of one operation."""
+        grace = self._rotation_grace
         match operation:
-            case Load(key):
-                return _script("load", key, (SPARE,))
-            case Create():
-                return _script("create", operation.key, self._create(operation), vital=operation.vital)
-            case Save():
-                return _script("save", operation.key, self._save(operation))
-            case Mark(key, revision, keep):
-                return _script("mark", key, (self._grace, revision, int(keep)))
-            case Delete(key, vital):
-                on_error = None if vital else _refused
-                return Call(lambda _: Reply("ok"), ("UNLINK", key), keys=(key,), again=True, on_error=on_error)
+            case Load(place, rotate):
+                return _script("load", place.keys, (SPARE, grace, self._rotate_every if rotate else ""))
+            case Create(place):
+                keys = (place.key, place.index) if operation.device else (place.key,)
+                return _script("create", keys, self._create(operation), vital=operation.vital)
+            case Save(place):
+                return _script("save", place.keys, self._save(operation))
+            case Mark(place, revision, keep):
+                return _script("mark", place.keys, (self._grace, revision, int(keep), grace))
+            case Delete(place, vital):
+                return _script("end", place.keys, (grace,), vital=vital)
+            case ListDevices(index):
+                return _script("devices", (index, index), (), vital=True)
+            case Revoke(index, user, token, keep):
+                keys = keep.keys if keep else (index, index)
+                longest = max(self._absolute, self._idle) + SPARE
+                return _script("revoke", keys, (int(keep is not None), user, longest, token, grace), vital=True)
+            case Dismiss(key, index, device, token):
+                return _script("dismiss", (key, index), (device, token), vital=True)
 
     def _create(self, new: Create) -> tuple[Any, ...]:
         meta = {b"_n": b"%d" % LAYOUT, b"_w": self._writer.encode()}
@@ -58,7 +81,8 @@ class SessionCalls:
         if new.lifetime.flags:
             meta[b"_l"] = new.lifetime.flags.encode()
         terms = new.lifetime.terms(self._idle, self._absolute, new.created)
-        return (SPARE, *map(_or_empty, (*terms, new.created)), *_flat(meta), *_flat(new.fields))
+        head = (SPARE, *map(_or_empty, (*terms, new.created)), new.device, new.label, _or_empty(new.since))
+        return (*head, *_flat(meta), *_flat(new.fields))
 
     def _save(self, save: Save) -> tuple[Any, ...]:
         terms: tuple[int | None, ...] = (None, None, None)
@@ -67,13 +91,13 @@ class SessionCalls:
             terms = save.lifetime.terms(self._idle, self._absolute, save.created)
             sets = {b"_l": save.lifetime.flags.encode(), **sets}
         head = (SPARE, save.token, self._writer, *map(_or_empty, terms))
-        return (*head, len(sets), len(save.expected), *_flat(sets), *_flat(save.expected), *save.deletes)
+        sizes = (len(sets), len(save.expected), self._rotation_grace)
+        return (*head, *sizes, *_flat(sets), *_flat(save.expected), *save.deletes)
 
 
-def _script(name: str, key: str, args: tuple[Any, ...], *, vital: bool = False) -> Call[Reply]:
-    script, on_error = load_script(_PACKAGE, name), None if vital else _refused
-    read = _read_vital if vital else _READERS[name]
-    return Call(read, script=script, keys=(key,), args=args, again=True, on_error=on_error)
+def _script(name: str, keys: tuple[str, ...], args: tuple[Any, ...], *, vital: bool = False) -> Call[Reply]:
+    script, on_error = load_script(_PACKAGE, name, prelude="common"), None if vital else _refused
+    return Call((_VITAL if vital else _READERS)[name], (), script, keys, args, again=True, on_error=on_error)
 
 
 def _unless_error(read: Callable[[Sequence[Any]], Reply]) -> Callable[[Any], Reply]:
@@ -83,6 +107,8 @@ def _unless_error(read: Callable[[Sequence[Any]], Reply]) -> Callable[[Any], Rep
             return read(reply)
         if status == b"error":
             return Reply("error", message=reply[1].decode(errors="replace"))
+        if status == b"moved":
+            return Reply("moved", message=reply[1].decode())
         if status == b"changed":
             return Reply("changed", fields=_paired(reply[1:]))
         return Reply(_STATUSES.get(status, "gone"))
@@ -91,26 +117,47 @@ def _unless_error(read: Callable[[Sequence[Any]], Reply]) -> Callable[[Any], Rep
 
 
 def _read_load(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", stored=read_stored(int(reply[1]), _cut(reply[2], reply[3])))
+    stored = read_stored(int(reply[1]), _cut(reply[2], reply[3]))
+    return Reply("ok", stored=stored, moved=int(reply[4]), rotated=reply[5] == 1)
 
 
 def _read_create(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", now=int(reply[1]), ends=int(reply[2]), idle=int(reply[3]))
+    return Reply("ok", now=int(reply[1]), ends=int(reply[2]), idle=int(reply[3]), since=int(reply[4]))
 
 
 def _read_save(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", revision=int(reply[1]), now=int(reply[2]), ends=int(reply[3]), idle=int(reply[4]))
+    revision, now, ends, idle, moved = map(int, reply[1:])
+    return Reply("ok", revision=revision, now=now, ends=ends, idle=idle, moved=moved)
 
 
 def _read_mark(reply: Sequence[Any]) -> Reply:
     return Reply("ok", fields=_paired(reply[1]))
 
 
-def _read_vital(reply: Sequence[Any]) -> Reply:
-    result = _READERS["create"](reply)
-    if result.status == "error":
-        raise StoreReplyError(result.message)
-    return result
+def _read_end(_reply: Sequence[Any]) -> Reply:
+    return Reply("ok")
+
+
+def _read_devices(reply: Sequence[Any]) -> Reply:
+    return Reply("ok", now=int(reply[1]), fields=_paired(reply[2]))
+
+
+def _read_revoke(reply: Sequence[Any]) -> Reply:
+    return Reply("ok", count=int(reply[1]), since=int(reply[2]))
+
+
+def _read_dismiss(reply: Sequence[Any]) -> Reply:
+    return Reply("ok", count=int(reply[1]))
+
+
+def _or_raise(read: Callable[[Any], Reply]) -> Callable[[Any], Reply]:
+    def checked(reply: Any) -> Reply:
+        result = read(reply)
+        if result.status == "error":
+            raise StoreReplyError(result.message)
+        return result
+
+    return checked
 
 
 def _refused(error: StoreReplyError) -> Reply:
@@ -122,7 +169,12 @@ _READERS = {
     "create": _unless_error(_read_create),
     "save": _unless_error(_read_save),
     "mark": _unless_error(_read_mark),
+    "end": _unless_error(_read_end),
+    "devices": _unless_error(_read_devices),
+    "revoke": _unless_error(_read_revoke),
+    "dismiss": _unless_error(_read_dismiss),
 }
+_VITAL = {name: _or_raise(read) for name, read in _READERS.items()}
 
 
 def _cut(sizes: bytes, joined: bytes) -> dict[bytes, bytes]:

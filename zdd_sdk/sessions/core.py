@@ -11,15 +11,17 @@ from zdd_sdk.errors import SessionError, SessionUnavailable, SettingsError, Stor
 from zdd_sdk.http import Answer, Exchange, problem_of
 from zdd_sdk.secrets import Secrets, check_encryption
 from zdd_sdk.sessions.cookies import CookieJar, is_cross_site
+from zdd_sdk.sessions.devices import Device
+from zdd_sdk.sessions.directory import AioDirectory, Directory
 from zdd_sdk.sessions.homes import other_homes
 from zdd_sdk.sessions.ids import SessionId, parse_id
 from zdd_sdk.sessions.keeper import Keeper
-from zdd_sdk.sessions.model import Reply
+from zdd_sdk.sessions.operations import Reply
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.session import Session
 from zdd_sdk.sessions.turn import Turn
 from zdd_sdk.settings import SessionSettings
-from zdd_sdk.store import Call, Keys
+from zdd_sdk.store import Call, Keys, Store, finish
 
 __all__ = ["Sessions", "check_settings"]
 
@@ -27,6 +29,7 @@ logger = logging.getLogger("zdd.sessions")
 
 _VISIT = "session.visit"
 _MAX_GRACE = 120.0
+_MIN_ROTATION = 60.0
 _SERVER_ERROR = 500
 
 
@@ -48,11 +51,16 @@ class Sessions:
         keys: names keys in Redis.
         secrets: returns the root secrets; asked at the first login only.
         release: the release that writes, kept with each session.
+        blocking: returns the store for threads, to list and end a user's sessions outside of any request.
+        aio: returns the store of the running event loop, for the same.
+        can_rotate: says whether every live worker can follow a periodic rotation.
         stock: keep sessions in a dict of this process instead (``ZDD_MODE=stock``).
 
     Attributes:
         name: ``"session"``, the key in ``exchange.parts``.
         keeper: the same sessions by id, without HTTP.
+        directory: the flows that list and end a user's sessions.
+        aio: `devices`, `logout_everywhere` and `logout_device` as coroutines.
 
     Raises:
         SettingsError: an option has a value that cannot work.
@@ -67,12 +75,19 @@ class Sessions:
         secrets: Callable[[], Secrets],
         *,
         release: str,
+        blocking: Callable[[], Store | None] = lambda: None,
+        aio: Callable[[], Store | None] = lambda: None,
+        can_rotate: Callable[[], bool] = lambda: False,
         stock: bool = False,
     ) -> None:
         check_settings(settings)
         self._settings = settings
         self._jar = CookieJar(settings)
         self.keeper = Keeper(settings, keys, secrets, release=release, stock=stock)
+        self.directory = Directory(self.keeper)
+        self.aio = AioDirectory(self.directory, aio)
+        self._blocking = blocking
+        self._can_rotate = can_rotate
 
     @property
     def counters(self) -> dict[str, Any]:
@@ -97,7 +112,9 @@ class Sessions:
         visit = self._visit(exchange)
         if not visit.turn.loaded:
             exchange.response_headers.append(("vary", "Cookie"))
-            await self.keeper.load(visit.turn, self.presented(exchange), exchange.store)
+            ids, rotate = self.presented(exchange), self._may_rotate(exchange)
+            await self.keeper.load(visit.turn, ids, exchange.store, rotate=rotate)
+            self._set_cookie(exchange, visit.turn)
         return visit.session
 
     async def save(self, exchange: Exchange) -> None:
@@ -115,6 +132,41 @@ class Sessions:
         turn.check_savable(headers_out=exchange.status != 0)
         plan = self._plan(exchange, turn, save=True)
         await self.keeper.carry_out(plan, turn, exchange.store, lambda: self._set_cookie(exchange, turn))
+
+    def devices(self, user: str) -> tuple[Device, ...]:
+        """List where a user is logged in, the one seen last first; one trip.
+
+        Args:
+            user: as given to `login`.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        return finish(self.directory.devices(self._blocking(), user))
+
+    def logout_everywhere(self, user: str, keep: Turn | None = None) -> int:
+        """End every session of a user, and say how many were listed; one trip.
+
+        Args:
+            user: as given to `login`.
+            keep: ``session.turn`` of the one that goes on.
+
+        Raises:
+            StoreUnavailable: Redis is away: some may still be there; ask again.
+        """
+        return finish(self.directory.logout_everywhere(self._blocking(), user, keep))
+
+    def logout_device(self, user: str, handle: str) -> bool:
+        """End one device of a user, one trip; ``False`` if it is not on this user's list.
+
+        Args:
+            user: as given to `login`.
+            handle: of a `Device`, as `devices` gave it.
+
+        Raises:
+            StoreUnavailable: Redis is away: it may still be there; ask again.
+        """
+        return finish(self.directory.logout_device(self._blocking(), user, handle))
 
     def stage(self, exchange: Exchange, turn: Turn, deliver: Callable[[Turn], None]) -> None:
         """Let the leave of an exchange save a turn that a framework's own session has filled.
@@ -200,6 +252,11 @@ class Sessions:
             turn.closed = exchange.status != 0
             raise
 
+    def _may_rotate(self, exchange: Exchange) -> bool:
+        if not self._settings.rotate_every or exchange.status or exchange.method == "WEBSOCKET":
+            return False
+        return self.keeper.shelf is not None or self._can_rotate()
+
     def _saves(self, exchange: Exchange) -> bool:
         return self._settings.save_on_error or exchange.status < _SERVER_ERROR
 
@@ -228,6 +285,13 @@ def check_settings(settings: SessionSettings) -> None:
         check_encryption()
     if not 0 <= settings.login_grace <= _MAX_GRACE:
         message = f"sessions.login_grace cannot be {settings.login_grace:g}s: 0 to {_MAX_GRACE:g} s"
+        raise SettingsError(message)
+    if not 0 <= settings.rotation_grace <= _MAX_GRACE:
+        message = f"sessions.rotation_grace cannot be {settings.rotation_grace:g}s: 0 to {_MAX_GRACE:g} s"
+        raise SettingsError(message)
+    if settings.rotate_every and settings.rotate_every < max(_MIN_ROTATION, settings.rotation_grace):
+        least = max(_MIN_ROTATION, settings.rotation_grace)
+        message = f"sessions.rotate_every cannot be {settings.rotate_every:g}s: 0, or at least {least:g} s"
         raise SettingsError(message)
     for option in ("idle_timeout", "absolute_timeout"):
         if getattr(settings, option) < 1:

@@ -3,23 +3,32 @@
 The tag (16 characters) picks the slot: random before login, derived from the user afterwards, so that
 everything one user has lies together. The secret is 256 random bits. A cookie that does not have exactly
 this form is nobody's, and an id that Redis does not know is never adopted.
+
+A periodic rotation derives the next id from the last one, under a key of its own. So both names are known before
+anything is asked, and no id has to be kept anywhere: whoever has the old one can be led to the new one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.store.keys import Keys
 
-__all__ = ["TAG_LABEL", "SessionId", "mint_id", "parse_id", "random_tag", "user_tag"]
+__all__ = ["ROTATION_LABEL", "TAG_LABEL", "Place", "Places", "SessionId", "mint_id", "parse_id", "random_tag"]
 
 TAG_LABEL = "session-user-tag"
 """HKDF label of the key that derives tags from users."""
+
+ROTATION_LABEL = "session-rotation"
+"""HKDF label of the key that derives the next id from the last one."""
 
 _TAG_BYTES = 12
 _SECRET_BYTES = 32
@@ -64,6 +73,84 @@ def random_tag() -> str:
     return secrets.token_urlsafe(_TAG_BYTES)
 
 
-def user_tag(root: Secrets, user: str) -> str:
-    """Return the tag of a user's sessions: an HMAC of the user, cut to 96 bits; it does not tell who it is."""
-    return urlsafe_b64encode(root.mac(TAG_LABEL, user.encode())[:_TAG_BYTES]).decode()
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session lies in Redis; all of it in one slot.
+
+    Attributes:
+        identity: whose place.
+        key: its hash.
+        index: the index of its user, if it has one.
+        successors: what a rotation makes of it, by root secret: id and key.
+    """
+
+    identity: SessionId
+    key: str
+    index: str
+    successors: tuple[tuple[SessionId, str], ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key a script may touch for it."""
+        return (self.key, self.index, *(key for _, key in self.successors))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the id, as its key and the index have it."""
+        return self.key[-64:]
+
+    def after(self, moved: int) -> SessionId:
+        """Return the id under which it was found: its own (0), or that of a successor (from 1)."""
+        return self.successors[moved - 1][0] if moved else self.identity
+
+
+class Places:
+    """Says where sessions and indexes lie.
+
+    Args:
+        homes: name keys in Redis, by `SessionId.home`.
+        secrets: returns the root secrets.
+    """
+
+    def __init__(self, homes: Sequence[Keys], secrets: Callable[[], Secrets]) -> None:
+        self._homes = tuple(homes)
+        self._secrets = secrets
+
+    def place(self, identity: SessionId) -> Place:
+        """Return where a session lies, or a rotation has taken it."""
+        successors = ((after := _derived(key, identity), self.key(after)) for key in self._rotation_keys)
+        return Place(identity, self.key(identity), self.index(identity.tag, identity.home), tuple(successors))
+
+    def key(self, identity: SessionId) -> str:
+        """Name the hash of a session."""
+        return identity.key(self._homes[identity.home])
+
+    def index(self, tag: str, home: int = 0) -> str:
+        """Name the index of the user of a tag: ``zdd:…:session:{<tag>}:u``."""
+        return self._homes[home].name("session", tag, "u")
+
+    def hashed(self, tag: str, home: int, digest: str) -> str:
+        """Name the hash of a session by the SHA-256 of its id."""
+        return self._homes[home].name("session", tag, "s", digest)
+
+    def of_user(self, user: str) -> tuple[tuple[str, int], ...]:
+        """Return every tag and home in which a user may have sessions."""
+        return tuple((tag, home) for tag in self.tags(user) for home in range(len(self._homes)))
+
+    def tags(self, user: str) -> tuple[str, ...]:
+        """Return the tags a user's sessions may have, one per root secret, the one for new ones first.
+
+        An HMAC of the user, cut to 96 bits: it does not tell who it is.
+        """
+        digests = (hmac.digest(key, user.encode(), "sha256") for key in self._secrets().derive(TAG_LABEL))
+        return tuple(urlsafe_b64encode(digest[:_TAG_BYTES]).decode() for digest in digests)
+
+    @cached_property
+    def _rotation_keys(self) -> tuple[bytes, ...]:
+        return self._secrets().derive(ROTATION_LABEL)
+
+
+def _derived(key: bytes, identity: SessionId) -> SessionId:
+    digest = hmac.digest(key, identity.text.encode(), "sha256")
+    text = f"{identity.tag}.{urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+    return SessionId(identity.tag, text, identity.home)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import secrets as random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from zdd_sdk.errors import RecordTooNew, SessionConflict, SessionUnavailable, StoreReplyError, StoreUnavailable
-from zdd_sdk.secrets import Secrets
+from zdd_sdk.secrets import MIN_SECRET_BYTES, Secrets
 from zdd_sdk.sessions.calls import SessionCalls
 from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.homes import everywhere, other_homes
-from zdd_sdk.sessions.ids import SessionId, mint_id, random_tag, user_tag
-from zdd_sdk.sessions.model import LAYOUT, Load, Operation, Reply, Stored
+from zdd_sdk.sessions.ids import Place, Places, SessionId, mint_id, random_tag
+from zdd_sdk.sessions.model import LAYOUT, Stored
+from zdd_sdk.sessions.operations import Load, Operation, Reply
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.stale import StaleCopies
 from zdd_sdk.sessions.stock import Shelf
@@ -51,20 +54,36 @@ class Keeper:
         stock: bool = False,
     ) -> None:
         self._settings = settings
-        self._secrets = secrets
         self._calls = SessionCalls(settings, release)
         self._homes = (keys, *other_homes(settings))
+        # In stock mode sessions live no longer than this process, and so do the secrets their names are derived from.
+        self.places = Places(self._homes, functools.cache(_passing_secrets) if stock else secrets)
         self._envelope = Envelope(encrypt=settings.encrypt == "on", secrets=secrets, homes=self._homes)
         self.shelf = Shelf(settings, release) if stock else None
         self._copies = StaleCopies(time.monotonic) if settings.on_unavailable == "stale" and not stock else None
-        self.counters: dict[str, Any] = {"gone": 0, "conflicts": 0, "clashes": 0, "unavailable": 0, "undecodable": {}}
+        self.counters: dict[str, Any] = {
+            "gone": 0,
+            "conflicts": 0,
+            "clashes": 0,
+            "unavailable": 0,
+            "rotations": 0,
+            "undecodable": {},
+        }
 
     def turn(self) -> Turn:
         """Return the state of one session that nothing has been asked about yet."""
         return Turn(self._settings.max_field, self._envelope)
 
-    async def load(self, turn: Turn, ids: Sequence[SessionId], store: Store | None) -> None:
+    async def load(self, turn: Turn, ids: Sequence[SessionId], store: Store | None, *, rotate: bool = False) -> None:
         """Load the session that one of the ids names, or begin a new one; one trip, none without an id.
+
+        Where a rotation has given it a new id, ``turn.issued`` says which cookie has to be set.
+
+        Args:
+            turn: the session.
+            ids: those the request carries.
+            store: where to ask.
+            rotate: give it a new id if that is due; only where the answer can still set a cookie.
 
         Raises:
             SessionUnavailable: Redis is away and the policy is ``fail``, or ``stale`` without a fresh copy.
@@ -74,8 +93,9 @@ class Keeper:
             self._begin_anew(turn, store)
             return
         ids = self.everywhere(ids)
+        places = [self.places.place(identity) for identity in ids]
         try:
-            replies = await self.ask(store, [Load(self.key(identity)) for identity in ids])
+            replies = await self.ask(store, [Load(place, rotate) for place in places])
         except StoreUnavailable as error:
             if not turn.loaded:
                 self._go_without(turn, ids, error)
@@ -83,10 +103,11 @@ class Keeper:
         if turn.loaded:
             # Another task of this request was faster, and what it has changed since must stay.
             return
-        found = [(identity, reply.stored) for identity, reply in zip(ids, replies, strict=True) if reply.stored]
+        found = [(place, reply, reply.stored) for place, reply in zip(places, replies, strict=True) if reply.stored]
         refused = next((reply.message for reply in replies if reply.status == "error"), None)
         if found:
-            self._begin(turn, *min(found, key=lambda pair: pair[1].marker))
+            # of several cookies the one with the latest id
+            self._found(turn, *min(found, key=lambda one: (one[2].marker, not one[1].rotated, one[1].moved)))
         elif refused is not None:
             self._go_without(turn, ids, StoreUnavailable(refused, sent=True))
         else:
@@ -109,7 +130,7 @@ class Keeper:
             return plan.resume()
         return Plan(
             turn,
-            key=self.key,
+            place=self.places.place,
             mint=lambda: self._mint(turn),
             max_session=self._settings.max_session,
             cluster=store is not None and self.shelf is None and store.cluster,
@@ -180,7 +201,7 @@ class Keeper:
 
     def key(self, identity: SessionId) -> str:
         """Name the hash of a session in Redis."""
-        return identity.key(self._homes[identity.home])
+        return self.places.key(identity)
 
     def everywhere(self, ids: Iterable[SessionId]) -> tuple[SessionId, ...]:
         """Return each id in each place its session may lie in, each once."""
@@ -195,6 +216,12 @@ class Keeper:
         elif not turn.loaded:
             turn.begin()
             turn.away = known_away
+
+    def _found(self, turn: Turn, place: Place, reply: Reply, stored: Stored) -> None:
+        self._begin(turn, place.after(reply.moved), stored)
+        self.counters["rotations"] += reply.rotated
+        if reply.moved and turn.id is not None:
+            turn.follow(turn.id)
 
     def _begin(self, turn: Turn, identity: SessionId, stored: Stored) -> None:
         if stored.reader > LAYOUT:
@@ -244,4 +271,8 @@ class Keeper:
         return identity
 
     def _tag(self, user: str | None) -> str:
-        return random_tag() if user is None or self.shelf is not None else user_tag(self._secrets(), user)
+        return random_tag() if user is None else self.places.tags(user)[0]
+
+
+def _passing_secrets() -> Secrets:
+    return Secrets([random.token_hex(MIN_SECRET_BYTES)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zdd_sdk.errors import SessionValueError
 
-__all__ = ["LONGEST", "Lifetime", "choose_lifetime"]
+__all__ = ["AS_CONFIGURED", "LONGEST", "Lifetime", "choose_lifetime"]
 
 LONGEST = 36_500 * 86_400
 """Seconds: a century; what lies beyond would leave the numbers Redis' Lua keeps exact."""
@@ -49,6 +49,9 @@ class Lifetime:
         if self.idle is not None and self.idle > absolute:
             return own, self.idle, None
         return (own, absolute, None) if created is None else (own, None, created + absolute)
+
+
+AS_CONFIGURED = Lifetime()
 
 
 def choose_lifetime(

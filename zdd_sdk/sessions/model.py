@@ -1,4 +1,4 @@
-"""What a session is in Redis, what may be asked about it, and what came back. Pure.
+"""What a session is in Redis. Pure.
 
 One hash per session. Fields of one character after ``_`` describe the hash itself and end with it;
 attributes carry the prefix ``a:``, so that no name an application chooses can meet one of ours. Fields of
@@ -7,12 +7,10 @@ any other form belong to a later release: they are kept by saves and taken along
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from zdd_sdk.errors import SessionTooLarge, SessionValueError
-from zdd_sdk.sessions.lifetime import Lifetime
 
 __all__ = [
     "ATTRIBUTE",
@@ -20,18 +18,12 @@ __all__ = [
     "MAX_FIELDS",
     "MAX_NAME",
     "MAX_USER",
-    "Create",
-    "Delete",
-    "Load",
-    "Mark",
-    "Operation",
-    "Reply",
-    "Save",
     "Stored",
     "changed_since",
     "check_name",
     "check_size",
     "check_user",
+    "device_of",
     "field_name",
     "read_stored",
 ]
@@ -68,7 +60,9 @@ class Stored:
         fields: encoded attributes by name.
         others: fields of a later release, to be taken along.
         idle: its idle timeout, ms.
-        flags: what of its lifetime was chosen for it; see `Lifetime`.
+        flags: what of its lifetime was chosen for it; see `zdd_sdk.sessions.lifetime.Lifetime`.
+        device: names it in the index of its user, whatever its id becomes.
+        since: when its user logged in, ms since 1970; what began before the last logout everywhere has ended.
     """
 
     now: int
@@ -83,6 +77,8 @@ class Stored:
     others: Mapping[bytes, bytes]
     idle: int = 0
     flags: str = ""
+    device: str = ""
+    since: int = 0
 
     @property
     def max_age(self) -> int | None:
@@ -90,107 +86,9 @@ class Stored:
         return None if "b" in self.flags else max(0, self.ends - self.now) // 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Read a session and, if less than 90 % of its idle time remains, prolong it."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """Write a new session.
-
-    Attributes:
-        key: its hash.
-        user: who is logged in.
-        fields: raw fields.
-        created: when the session it continues began, ms since 1970; default now.
-        lifetime: its own.
-        vital: Redis refusing it is an error to raise, not a reply: nobody may believe to be logged in.
-    """
-
-    key: str
-    user: str | None
-    fields: Mapping[bytes, bytes]
-    created: int | None = None
-    lifetime: Lifetime = Lifetime()
-    vital: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Change some fields of a session that still exists; done once per ``token`` (8 bytes).
-
-    Attributes:
-        key: its hash.
-        token: of this save.
-        sets: raw fields.
-        deletes: names of raw fields.
-        lifetime: a new lifetime, if it is to change.
-        created: when the session began, ms since 1970.
-        expected: what some raw fields must still be (empty: absent); else nothing is written.
-    """
-
-    key: str
-    token: bytes
-    sets: Mapping[bytes, bytes]
-    deletes: Sequence[bytes]
-    lifetime: Lifetime | None = None
-    created: int = 0
-    expected: Mapping[bytes, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Turn a session into a marker; ``keep`` its data readable, or empty it."""
-
-    key: str
-    revision: int
-    keep: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """End a session.
-
-    Attributes:
-        key: its hash.
-        vital: Redis refusing it is an error to raise, not a reply: nobody may believe to be logged out.
-    """
-
-    key: str
-    vital: bool = False
-
-
-Operation = Load | Create | Save | Mark | Delete
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back for any operation.
-
-    Attributes:
-        status: ``ok``; ``none``: there is no such session; ``gone``: it has ended, or become a marker,
-            so nothing was written; ``ended``: its new lifetime is over, so it was deleted;
-            ``changed``: a field is not as expected, so nothing was written; ``error``: Redis refused.
-        stored: the session (`Load`).
-        now: server time, ms (`Create`, `Save`).
-        ends: absolute end, ms (`Create`, `Save`).
-        idle: idle timeout, ms (`Create`, `Save`).
-        revision: after a `Save`.
-        fields: raw fields if they changed since they were copied (`Mark`); those expected, as they are (`Save`).
-        message: the error reply.
-    """
-
-    status: Literal["ok", "none", "gone", "ended", "changed", "error"]
-    stored: Stored | None = None
-    now: int = 0
-    ends: int = 0
-    idle: int = 0
-    revision: int = 0
-    fields: Mapping[bytes, bytes] = field(default_factory=dict)
-    message: str = ""
+def device_of(digest: str) -> str:
+    """Name a device by the hash of the first id it had."""
+    return digest[:22]
 
 
 def field_name(name: str) -> bytes:
@@ -225,6 +123,8 @@ def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
         others=others,
         idle=_number(raw, b"_m"),
         flags=raw.get(b"_l", b"").decode(errors="replace"),
+        device=raw.get(b"_i", b"").decode(errors="replace"),
+        since=_number(raw, b"_e") or _number(raw, b"_c"),
     )
 
 

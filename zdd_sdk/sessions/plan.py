@@ -20,25 +20,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from zdd_sdk.errors import SessionConflict, ZddError
-from zdd_sdk.sessions.ids import SessionId
-from zdd_sdk.sessions.lifetime import Lifetime
+from zdd_sdk.sessions.ids import Place, SessionId
+from zdd_sdk.sessions.lifetime import AS_CONFIGURED, Lifetime
 from zdd_sdk.sessions.merge import MAX_ROUNDS
 from zdd_sdk.sessions.merge import Operation as Merge
 from zdd_sdk.sessions.model import (
     ATTRIBUTE,
     LAYOUT,
-    Create,
-    Delete,
-    Mark,
-    Operation,
-    Reply,
-    Save,
     Stored,
     changed_since,
     check_size,
+    device_of,
     field_name,
     read_stored,
 )
+from zdd_sdk.sessions.operations import Create, Delete, Mark, Operation, Reply, Save
 from zdd_sdk.sessions.turn import Renewal, Turn
 
 __all__ = ["Plan"]
@@ -51,7 +47,7 @@ class Plan:
 
     Args:
         turn: the session.
-        key: names the hash of an id.
+        place: says where a session lies.
         mint: makes the id of a new session.
         max_session: largest encoded session, bytes.
         cluster: whether calls of one wave may fail apart.
@@ -66,14 +62,14 @@ class Plan:
         self,
         turn: Turn,
         *,
-        key: Callable[[SessionId], str],
+        place: Callable[[SessionId], Place],
         mint: Callable[[], SessionId],
         max_session: int,
         cluster: bool,
         save: bool,
     ) -> None:
         self._turn = turn
-        self._key = key
+        self._place = place
         self._mint = mint
         self._cluster = cluster
         self._max_session = max_session
@@ -86,7 +82,9 @@ class Plan:
         self._before = turn.stored
         self._renewal = turn.renewal
         self.waves: list[list[Operation]] = []
-        first: list[Operation] = [] if turn.closed else [Delete(key(identity), vital=True) for identity in turn.leaving]
+        first: list[Operation] = (
+            [] if turn.closed else [Delete(place(identity), vital=True) for identity in turn.leaving]
+        )
         if save and turn.savable:
             first += self._changes()
         if first:
@@ -161,37 +159,45 @@ class Plan:
             return []
         self._new = self._mint()
         vital = self._renewal is Renewal.LOGIN
-        create = Create(
-            self._key(self._new), turn.user, _named(turn.moved(merged)), lifetime=self._lifetime(), vital=vital
-        )
+        fields = _named(turn.moved(merged))
+        create = Create(self._place(self._new), turn.user, fields, lifetime=self._lifetime(), vital=vital)
+        if turn.user is not None:
+            create = replace(create, device=self._device(create.place), label=turn.label)
         if old is not None and turn.keep:
             create = replace(create, fields={**old.others, **create.fields})
         if old is not None and self._renewal is Renewal.ROTATION:
-            create = replace(create, created=old.created)
+            create = replace(create, created=old.created, since=old.since if turn.user is not None else None)
         create = replace(create, fields={**create.fields, **turn.extra})
         if old is None or old.marker or turn.id is None:
             return [create]
-        mark = Mark(self._key(turn.id), -1 if turn.behind else old.revision, turn.keep)
+        mark = Mark(self._place(turn.id), -1 if turn.behind else old.revision, turn.keep)
         if self._cluster:
             self.waves.append([mark])
             return [create]
         return [create, mark]
 
+    def _device(self, place: Place) -> str:
+        """What goes on as the same user's stays the same device."""
+        turn, old = self._turn, self._before
+        if old is None or turn.id is None or not turn.keep or old.user != turn.user:
+            return device_of(place.hash)
+        return old.device or device_of(self._place(turn.id).hash)
+
     def _lifetime(self) -> Lifetime:
         """A rotation goes on as it was; a login with the same data keeps what was chosen."""
         old = self._before
         if self._turn.lifetime is not None or old is None:
-            return self._turn.lifetime or Lifetime()
+            return self._turn.lifetime or AS_CONFIGURED
         if self._renewal is Renewal.ROTATION:
             return Lifetime(old.idle, ends=old.ends, flags=old.flags)
         if not self._turn.keep:
-            return Lifetime()
+            return AS_CONFIGURED
         idle, ends = (old.idle if "m" in old.flags else None), (old.ends if "x" in old.flags else None)
         return Lifetime(idle, ends=ends, flags=old.flags)
 
     def _save(self, identity: SessionId, sets: dict[str, bytes], deletes: set[str]) -> Save:
         token = secrets.token_bytes(_TOKEN_BYTES)
-        return Save(self._key(identity), token, _named(sets), [field_name(name) for name in sorted(deletes)])
+        return Save(self._place(identity), token, _named(sets), [field_name(name) for name in sorted(deletes)])
 
     def _take_deletes(self, replies: Sequence[Reply]) -> None:
         if self._turn.leaving and replies and all(reply.status == "ok" for reply in replies):
@@ -221,6 +227,8 @@ class Plan:
             others,
             reply.idle,
             create.lifetime.flags,
+            create.device,
+            reply.since,
         )
         self._turn.became(self._new, stored, self._sets, self._deletes)
         if self._renewal is not Renewal.ROTATION:
@@ -234,7 +242,7 @@ class Plan:
                 self._issue()
             self._merge(read_stored(0, reply.fields))
         elif self._renewal is Renewal.ROTATION:
-            self.waves.append([Delete(self._key(self._new))])
+            self.waves.append([Delete(self._place(self._new))])
             self._turn.gone |= reply.status == "none"
             self._turn.closed = True
 
@@ -273,6 +281,8 @@ class Plan:
     def _take_save(self, save: Save, reply: Reply) -> None:
         if reply.status == "ok" and self._new is None:
             self._turn.saved(reply, self._sets, self._deletes)
+            if reply.moved:
+                self._turn.follow(save.place.after(reply.moved))
         elif reply.status == "ended":
             self._turn.expired()
         elif reply.status == "changed":

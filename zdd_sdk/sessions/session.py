@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from zdd_sdk.sessions.attributes import Attributes
+from zdd_sdk.sessions.devices import Device, label_of
 from zdd_sdk.sessions.lifetime import choose_lifetime
 from zdd_sdk.sessions.turn import Turn
 
@@ -51,7 +52,12 @@ class Session(Attributes):
         """Whether it is a pre-login snapshot or a stale copy."""
         return self._turn.read_only
 
-    def login(self, user: str) -> None:
+    @property
+    def turn(self) -> Turn:
+        """The state behind it, for integrations."""
+        return self._turn
+
+    def login(self, user: str, *, label: str = "") -> None:
         """Log a user in, under a new id; the attributes stay unless they were another user's.
 
         The old id becomes a marker: for ``login_grace`` it still reads what was there before, and nothing else.
@@ -59,12 +65,13 @@ class Session(Attributes):
 
         Args:
             user: the user's id, text of 1 to 255 bytes.
+            label: what the user's list of devices shows, such as the user agent; cut to 255 bytes.
 
         Raises:
             SessionUnavailable: Redis was away at the load.
             SessionCrossSite: another site made the browser send this request, and without our cookie.
         """
-        self._turn.login(user)
+        self._turn.login(user, label_of(label))
 
     def logout(self) -> None:
         """End the session; needs no load. The cookie is deleted once Redis has confirmed it.
@@ -99,6 +106,47 @@ class Session(Attributes):
             SessionReadOnly: it cannot be changed.
         """
         self._turn.live(choose_lifetime(idle, absolute, browser=browser))
+
+    async def devices(self) -> tuple[Device, ...]:
+        """List where this user is logged in, this device marked; one trip. Nobody is logged in nowhere.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        user = self.user
+        return () if user is None else await self._keeper.directory.devices(self._exchange.store, user, self._turn)
+
+    async def logout_everywhere(self, *, keep: bool = True) -> int:
+        """End every session of this user, and say how many others were listed; one trip.
+
+        Args:
+            keep: go on with this one. Otherwise it is logged out like the rest, and its cookie deleted.
+
+        Raises:
+            StoreUnavailable: Redis is away: some may still be there; ask again.
+        """
+        user = self.user
+        if user is None:
+            return 0
+        kept = self._turn if keep else None
+        ended = await self._keeper.directory.logout_everywhere(self._exchange.store, user, kept)
+        if not keep:
+            self.logout()
+        return ended
+
+    async def logout_device(self, handle: str) -> bool:
+        """End one device of this user, one trip; ``False`` if it is not on the list.
+
+        Args:
+            handle: of a `Device`, as `devices` gave it.
+
+        Raises:
+            StoreUnavailable: Redis is away: it may still be there; ask again.
+        """
+        user = self.user
+        if user is None:
+            return False
+        return await self._keeper.directory.logout_device(self._exchange.store, user, handle)
 
     async def load(self) -> Session:
         """Load the session: one trip, once per request.

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from zdd_sdk.sessions.devices import Entry, write_entry
+from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import (
-    LAYOUT,
+from zdd_sdk.sessions.model import LAYOUT, Stored, read_stored
+from zdd_sdk.sessions.operations import (
     Create,
     Delete,
+    Dismiss,
+    ListDevices,
     Load,
     Mark,
     Operation,
     Reply,
+    Revoke,
     Save,
-    Stored,
-    read_stored,
 )
 from zdd_sdk.settings import SessionSettings
 
@@ -37,7 +40,17 @@ class _Kept:
     stored: Stored
     raw: dict[bytes, bytes]
     used: int
+    index: str = ""
     tokens: tuple[bytes, ...] = ()
+    before: str = ""
+    renewed: int = 0
+    confirmed: int | None = None
+
+
+@dataclass(slots=True)
+class _Index:
+    epoch: int = 0
+    entries: dict[str, Entry] = field(default_factory=dict)
 
 
 class Shelf:
@@ -57,86 +70,158 @@ class Shelf:
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
+        self._indexes: dict[str, _Index] = {}
 
     def run(self, operation: Operation) -> Reply:
         """Carry out one operation at once."""
         with self._lock:
             match operation:
-                case Load(key):
-                    return self._load(key)
+                case Load(place, rotate):
+                    return self._load(place, rotate=rotate)
                 case Create():
                     return self._create(operation)
                 case Save():
                     return self._save(operation)
-                case Mark(key, revision, keep):
-                    return self._mark(key, revision, keep=keep)
-                case Delete(key):
-                    self._kept.pop(key, None)
+                case Mark(place, revision, keep):
+                    return self._mark(place, revision, keep=keep)
+                case Delete(place):
+                    key, _ = self._follow(place)
+                    self._end(key)
                     return Reply("ok")
+                case ListDevices(index):
+                    return self._list(index)
+                case Revoke():
+                    return self._revoke(operation)
+                case Dismiss(key, index, device):
+                    return self._dismiss(key, index, device)
+
+    def _follow(self, place: Place) -> tuple[str, int]:
+        if place.key not in self._kept:
+            for moved, (_, key) in enumerate(place.successors, 1):
+                kept, grace = self._kept.get(key), round(self._settings.rotation_grace * 1000)
+                if kept is None or kept.before != place.key:
+                    continue
+                if kept.confirmed is None or self._clock() < kept.confirmed + grace:
+                    return key, moved
+        return place.key, 0
 
     def _alive(self, key: str) -> _Kept | None:
         kept, now = self._kept.get(key), self._clock()
         if kept is None:
             return None
         idle = not kept.stored.marker and now - kept.used >= kept.stored.idle
-        if idle or now >= kept.stored.ends:
-            del self._kept[key]
+        revoked = kept.stored.user is not None and kept.stored.since < self._index(kept.index).epoch
+        if idle or revoked or now >= kept.stored.ends:
+            self._end(key)
             return None
         return kept
 
-    def _load(self, key: str) -> Reply:
+    def _end(self, key: str) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._unlist(kept, key)
+
+    def _unlist(self, kept: _Kept, key: str) -> None:
+        entries = self._index(kept.index).entries
+        entry = entries.get(kept.stored.device)
+        if entry is not None and entry.hash == key[-64:]:
+            del entries[kept.stored.device]
+
+    def _index(self, index: str) -> _Index:
+        return self._indexes.get(index) or _Index()
+
+    def _enlist(self, kept: _Kept, key: str, label: str = "") -> None:
+        stored = kept.stored
+        if stored.user is None:
+            return
+        entries = self._indexes.setdefault(kept.index, _Index()).entries
+        known = entries.get(stored.device)
+        created, label = (known.created, label or known.label) if known else (stored.created, label)
+        expires = min(kept.used + stored.idle, stored.ends)
+        entries[stored.device] = Entry(key[-64:], created, kept.used, expires, label)
+
+    def _load(self, place: Place, *, rotate: bool) -> Reply:
+        key, moved = self._follow(place)
         kept = self._alive(key)
         if kept is None:
             return Reply("none")
-        kept.used = self._clock()
-        shown = read_stored(kept.used, kept.raw)
-        return Reply("ok", stored=replace(kept.stored, now=kept.used, fields=shown.fields, others=shown.others))
+        kept.used = now = self._clock()
+        rotated = False
+        if not kept.stored.marker:
+            if not moved and kept.before and kept.confirmed is None:
+                kept.confirmed = now
+            if rotate and not moved and self._due(kept) and place.successors:
+                key, moved, rotated = self._rotate(key, place.successors[0][1]), 1, True
+            self._enlist(kept, key)
+        shown = read_stored(now, kept.raw)
+        stored = replace(kept.stored, now=now, fields=shown.fields, others=shown.others)
+        return Reply("ok", stored=stored, moved=moved, rotated=rotated)
+
+    def _due(self, kept: _Kept) -> bool:
+        now, settings = self._clock(), self._settings
+        settled = kept.confirmed is not None and now >= kept.confirmed + settings.rotation_grace * 1000
+        old = now - kept.renewed >= settings.rotate_every * 1000
+        return kept.stored.user is not None and old and (settled or not kept.before)
+
+    def _rotate(self, key: str, after: str) -> str:
+        kept = self._kept[after] = self._kept.pop(key)
+        kept.before, kept.renewed, kept.confirmed = key, self._clock(), None
+        return after
 
     def _create(self, new: Create) -> Reply:
-        now = self._clock()
+        now, epoch = self._clock(), self._index(new.place.index).epoch
         idle, ends = self._terms(new.lifetime, new.created, now)
-        if now >= ends:
+        if now >= ends or (new.user is not None and new.since is not None and new.since < epoch):
             return Reply("gone")
         began, flags = new.created or now, new.lifetime.flags
-        stored = Stored(now, began, ends, 1, new.user, self._writer, LAYOUT, False, {}, {}, idle, flags)
+        since = 0 if new.user is None else max(now, epoch) if new.since is None else new.since
+        stored = Stored(
+            now, began, ends, 1, new.user, self._writer, LAYOUT, False, {}, {}, idle, flags, new.device, since
+        )
         if len(self._kept) >= _MOST:
-            del self._kept[next(iter(self._kept))]
-        self._kept[new.key] = _Kept(stored, dict(new.fields), now)
-        return Reply("ok", now=now, ends=ends, idle=idle)
+            self._end(next(iter(self._kept)))
+        kept = _Kept(stored, dict(new.fields), now, new.place.index, renewed=now)
+        self._kept[new.place.key] = kept
+        self._enlist(kept, new.place.key, new.label)
+        return Reply("ok", now=now, ends=ends, idle=idle, since=since)
 
     def _save(self, change: Save) -> Reply:
-        kept = self._alive(change.key)
+        key, moved = self._follow(change.place)
+        kept, now = self._alive(key), self._clock()
         if kept is None or kept.stored.marker:
             return Reply("gone")
-        now = self._clock()
         if change.token not in kept.tokens:
-            if change.lifetime is not None:
-                idle, ends = self._terms(change.lifetime, change.created, now)
-                if now >= ends:
-                    del self._kept[change.key]
-                    return Reply("ended")
-                kept.stored = replace(kept.stored, idle=idle, ends=ends, flags=change.lifetime.flags)
             found = {name: kept.raw.get(name, b"") for name in change.expected}
             if found != change.expected:
                 return Reply("changed", fields=found)
-            kept.raw = {**kept.raw, **change.sets}
-            for name in change.deletes:
-                kept.raw.pop(name, None)
-            kept.stored = replace(kept.stored, revision=kept.stored.revision + 1, writer=self._writer)
+            if change.lifetime is not None:
+                idle, ends = self._terms(change.lifetime, change.created, now)
+                if now >= ends:
+                    self._end(key)
+                    return Reply("ended")
+                kept.stored = replace(kept.stored, idle=idle, ends=ends, flags=change.lifetime.flags)
+            self._write(kept, change.sets, change.deletes)
             kept.tokens = (change.token, *kept.tokens[:3])
         kept.used = now
+        self._enlist(kept, key)
         stored = kept.stored
-        return Reply("ok", revision=stored.revision, now=now, ends=stored.ends, idle=stored.idle)
+        return Reply("ok", revision=stored.revision, now=now, ends=stored.ends, idle=stored.idle, moved=moved)
+
+    def _write(self, kept: _Kept, sets: Mapping[bytes, bytes], deletes: Sequence[bytes]) -> None:
+        kept.raw = {name: data for name, data in {**kept.raw, **sets}.items() if name not in deletes}
+        kept.stored = replace(kept.stored, revision=kept.stored.revision + 1, writer=self._writer)
 
     def _terms(self, lifetime: Lifetime, created: int | None, now: int) -> tuple[int, int]:
         configured = round(self._settings.idle_timeout * 1000), round(self._settings.absolute_timeout * 1000)
         idle, life, ends = lifetime.terms(*configured, created)
         return idle, now + (life or 0) if ends is None else ends
 
-    def _mark(self, key: str, revision: int, *, keep: bool) -> Reply:
+    def _mark(self, place: Place, revision: int, *, keep: bool) -> Reply:
+        key, _ = self._follow(place)
         kept = self._alive(key)
         if kept is None:
             return Reply("none")
+        self._unlist(kept, key)
         changed = dict(kept.raw) if keep and kept.stored.revision != revision else {}
         if not kept.stored.marker:
             ends = self._clock() + round(self._settings.login_grace * 1000)
@@ -144,3 +229,30 @@ class Shelf:
             kept.stored = replace(kept.stored, marker=True, ends=ends, user=user)
             kept.raw = kept.raw if keep else {}
         return Reply("ok", fields=changed)
+
+    def _list(self, index: str) -> Reply:
+        now, entries = self._clock(), self._index(index).entries
+        shown = {
+            b"d:" + device.encode(): write_entry(entry) for device, entry in entries.items() if entry.expires > now
+        }
+        return Reply("ok", now=now, fields=shown)
+
+    def _revoke(self, wish: Revoke) -> Reply:
+        key = self._follow(wish.keep)[0] if wish.keep else ""
+        kept, now = self._alive(key), self._clock()
+        index = self._indexes.setdefault(wish.index, _Index())
+        index.epoch = max(now, index.epoch) + 1
+        ended, index.entries = index.entries, {}
+        if kept is not None and kept.stored.user == wish.user and not kept.stored.marker:
+            kept.stored = replace(kept.stored, since=index.epoch)
+            self._enlist(kept, key, ended.pop(kept.stored.device).label if kept.stored.device in ended else "")
+        return Reply("ok", count=len(ended), since=index.epoch)
+
+    def _dismiss(self, key: str, index: str, device: str) -> Reply:
+        entry = self._index(index).entries.get(device)
+        if entry is None:
+            return Reply("ok", count=0)
+        if entry.hash != key[-64:]:
+            return Reply("moved", message=entry.hash)
+        self._end(key)
+        return Reply("ok", count=1)

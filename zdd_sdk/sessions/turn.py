@@ -13,7 +13,11 @@ from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import Reply, Stored, check_user
+from zdd_sdk.sessions.model import Stored, check_user
+from zdd_sdk.sessions.operations import Reply
+
+if TYPE_CHECKING:
+    from zdd_sdk.sessions.plan import Plan
 
 if TYPE_CHECKING:
     from zdd_sdk.sessions.plan import Plan
@@ -42,6 +46,7 @@ class Turn:
         id: of the session that was loaded or created.
         stored: the session as Redis has it; ``None`` for a new one.
         user: who is logged in, changes of this request included.
+        label: what the list of devices shows of a login.
         available: Redis was there when asked.
         away: Redis is away and nobody's session is at stake yet: it may be read as empty, not changed.
         read_only: a pre-login snapshot or a stale copy.
@@ -73,6 +78,7 @@ class Turn:
         self.id: SessionId | None = None
         self.stored: Stored | None = None
         self.user: str | None = None
+        self.label = ""
         self.available = True
         self.away = False
         self.read_only = False
@@ -214,7 +220,7 @@ class Turn:
         self.begin(identity, stale)
         self.available, self.read_only = False, stale is not None
 
-    def login(self, user: str) -> None:
+    def login(self, user: str, label: str = "") -> None:
         """Make the session ``user``'s, under a new id; the data of another user is dropped.
 
         A marker may log in too: the second of two login requests sent at once finds what the first left.
@@ -238,7 +244,7 @@ class Turn:
         if self.user not in {None, user}:
             fields.clear()
             self.keep = False
-        self.user, self.renewal, self.read_only = user, Renewal.LOGIN, False
+        self.user, self.renewal, self.read_only, self.label = user, Renewal.LOGIN, False, label
 
     def rotate(self) -> None:
         """Want a new id for the same session."""
@@ -292,6 +298,12 @@ class Turn:
         )
         if self.lifetime is not None and self.id is not None:
             self.issued, self.lifetime = (self.id, self.stored.max_age), None
+
+    def follow(self, identity: SessionId) -> None:
+        """Note that a rotation has given the session a new id; who still comes with the old one is told."""
+        self.id = identity
+        if self.stored is not None and not self.stored.marker:
+            self.issued = (identity, self.stored.max_age)
 
     def expired(self) -> None:
         """Note that the application has given the session a lifetime that is over: its cookie goes, too."""

@@ -176,6 +176,22 @@ class SessionSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     login_grace: Annotated[
         float, Option("How long the id of before a login still reads its pre-login snapshot (0 to 120 s).", "duration")
     ] = 30.0
+    rotate_every: Annotated[
+        float,
+        Option(
+            "Give a logged-in session a new id when the old one is this old; 0: only at logins. "
+            "Needs the fleet: every live worker must be able to follow.",
+            "duration",
+        ),
+    ] = 0.0
+    rotation_grace: Annotated[
+        float,
+        Option("How long the id of before a rotation still works once the new one was used (0 to 120 s).", "duration"),
+    ] = 30.0
+    on_gone: Annotated[
+        Literal["ignore", "401", "409"],
+        Option("The session ended while a request changed it: let the answer go, or answer with this status."),
+    ] = "ignore"
     on_unavailable: Annotated[
         Literal["fail", "anonymous", "stale"],
         Option("Redis away: 503; an empty session with the cookie untouched; or a local copy at most 30 s old."),

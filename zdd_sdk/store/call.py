@@ -27,13 +27,15 @@ class Script:
 
 
 @functools.cache
-def load_script(package: str, name: str) -> Script:
-    """Read ``<package>/lua/<name>.lua`` from package data.
+def load_script(package: str, name: str, prelude: str = "") -> Script:
+    """Read ``<package>/lua/<name>.lua`` from package data, after ``<prelude>.lua`` if there is one.
 
     Scripts never raise: they ``pcall`` what may fail and answer a status array, because an error
     reply inside a pipeline makes some engines drop the connection (``traps.md``: fakeredis over TCP).
     """
-    source = resources.files(package).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    folder = resources.files(package).joinpath("lua")
+    parts = [part for part in (prelude, name) if part]
+    source = "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

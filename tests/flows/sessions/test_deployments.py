@@ -74,7 +74,7 @@ def test_on_a_cluster(cluster, kind):
     for number in range(20):
         live(flow, Visitor(sessions, flow.store), f"user{number}")
     flow.close()
-    assert not any(sessions.counters.values())
+    assert {"gone": 0, "conflicts": 0, "unavailable": 0, "undecodable": {}}.items() <= sessions.counters.items()
 
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])

@@ -7,7 +7,7 @@ import pytest
 from tests.flows.sessions.controls import PointerSessions
 from tests.flows.sessions.visitor import (
     COOKIE,
-    ROOT,
+    PLACES,
     Visitor,
     key_of,
     login,
@@ -18,9 +18,8 @@ from tests.flows.sessions.visitor import (
     writing,
 )
 from zdd_sdk.errors import SessionCrossSite, SessionReadOnly, SessionUnavailable, StoreUnavailable
-from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions import keeper
-from zdd_sdk.sessions.ids import SessionId, user_tag
+from zdd_sdk.sessions.ids import SessionId
 
 
 async def rotate(session):
@@ -55,7 +54,7 @@ def test_login_gives_a_new_id_under_the_users_tag_and_keeps_the_data(flow, visit
     before = visitor.cookie
     flow(visitor.visit(login("ada")))
     assert visitor.cookie.partition(".")[2] != before.partition(".")[2]
-    assert visitor.cookie.partition(".")[0] == user_tag(Secrets([ROOT]), "ada")
+    assert visitor.cookie.partition(".")[0] == PLACES.tags("ada")[0]
     assert flow(visitor.visit(state)).result == ("ada", {"cart": [1]})
 
 
@@ -273,7 +272,7 @@ def test_a_rotation_does_not_undo_a_logout(flow, visitor, wire):
     flow(visitor.answer(visitor.exchange(), logout, load=False))
     reply = flow(visitor.depart(exchange))
     assert (reply.status, reply.cookie, visitor.sessions.counters["gone"]) == (200, None, 1)
-    assert wire.ask("DBSIZE") == 0
+    assert wire.ask("KEYS", "*:s:*") == []
 
 
 def test_logout_ends_every_session_presented(flow, visitor, sessions, wire):
@@ -283,7 +282,7 @@ def test_logout_ends_every_session_presented(flow, visitor, sessions, wire):
     both = [f"{COOKIE}={other.cookie}; {COOKIE}={visitor.cookie}"]
     reply = flow(visitor.answer(visitor.exchange(cookies=both), logout, load=False))
     assert "Max-Age=0" in reply.cookie
-    assert wire.ask("DBSIZE") == 0
+    assert wire.ask("KEYS", "*:s:*") == []
 
 
 def test_after_a_logout_a_new_session_can_begin(flow, visitor):

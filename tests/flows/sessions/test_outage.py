@@ -10,7 +10,7 @@ from tests.flows.sessions.visitor import Visitor, key_of, login, logout, make_se
 from zdd_sdk.errors import SessionReadOnly, SessionUnavailable, StoreUnavailable
 from zdd_sdk.sessions import stale
 from zdd_sdk.sessions.calls import SessionCalls
-from zdd_sdk.sessions.model import Delete
+from zdd_sdk.sessions.operations import Delete
 from zdd_sdk.store import Call
 
 
@@ -156,7 +156,11 @@ def test_a_logout_that_redis_refuses_is_answered_503(flow, visitor, monkeypatch)
 
     def refused(self, operation):
         call = build(self, operation)
-        return replace(call, command=("LPUSH", *call.keys, "x")) if isinstance(operation, Delete) else call
+        return (
+            replace(call, script=None, command=("LPUSH", call.keys[0], "x"), args=())
+            if isinstance(operation, Delete)
+            else call
+        )
 
     monkeypatch.setattr(SessionCalls, "call", refused)
     reply = flow(visitor.visit(logout))

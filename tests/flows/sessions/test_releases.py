@@ -20,21 +20,21 @@ def later(flow, visitor, wire):
     """A session to which a later release has added what this one does not know."""
     flow(visitor.visit(writing(known=1)))
     key = key_of(visitor.cookie)
-    wire.ask("HSET", key, "a:newer", NEWER, "a:broken", BROKEN, "_w", "2", "z:later", "other", "_d", "device")
+    wire.ask("HSET", key, "a:newer", NEWER, "a:broken", BROKEN, "_w", "2", "z:later", "other", "_y", "of theirs")
     return visitor
 
 
 def test_saves_keep_what_they_do_not_know(flow, later, hash_of):
     flow(later.visit(writing(known=2, more=3)))
     raw = hash_of(later.cookie)
-    assert (raw[b"a:newer"], raw[b"a:broken"], raw[b"z:later"], raw[b"_d"]) == (NEWER, BROKEN, b"other", b"device")
+    assert (raw[b"a:newer"], raw[b"a:broken"], raw[b"z:later"], raw[b"_y"]) == (NEWER, BROKEN, b"other", b"of theirs")
 
 
 def test_a_login_takes_along_what_it_does_not_know(flow, later, hash_of):
     flow(later.visit(login("ada")))
     raw = hash_of(later.cookie)
     assert (raw[b"a:newer"], raw[b"a:broken"], raw[b"z:later"]) == (NEWER, BROKEN, b"other")
-    assert b"_d" not in raw
+    assert b"_y" not in raw
     flow(later.visit(login("bob")))
     assert b"z:later" not in hash_of(later.cookie)
 

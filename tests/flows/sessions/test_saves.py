@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tests.flows.sessions.controls import BlobSession, save_carelessly
-from tests.flows.sessions.visitor import Visitor, key_of, login, logout, make_sessions, reading, state, writing
+from tests.flows.sessions.visitor import (
+    Visitor,
+    key_of,
+    place_of,
+    login,
+    logout,
+    make_sessions,
+    reading,
+    state,
+    writing,
+)
 from zdd_sdk.errors import SessionGone
 from zdd_sdk.sessions import codec
 from zdd_sdk.sessions.calls import SessionCalls
-from zdd_sdk.sessions.model import Create, Save
+from zdd_sdk.sessions.operations import Create, Save
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import finish
 
@@ -193,8 +203,8 @@ def test_a_lost_reply_does_it_once(tap, flow, visitor, hash_of, first):
 
 def test_a_save_sent_again_overwrites_nothing_newer(flow, visitor, hash_of):
     flow(visitor.visit(writing(a=1)))
-    key, calls = key_of(visitor.cookie), SessionCalls(SessionSettings(), "1")
-    saves = [Save(key, bytes([n]) * 8, {b"a:a": codec.encode(n)}, []) for n in (2, 3, 4)]
+    place, calls = place_of(visitor.cookie), SessionCalls(SessionSettings(), "1")
+    saves = [Save(place, bytes([n]) * 8, {b"a:a": codec.encode(n)}, []) for n in (2, 3, 4)]
     for save in saves:
         flow(flow.store.ask(calls.call(save)))
     (again,) = flow(flow.store.ask(calls.call(saves[0])))
@@ -207,9 +217,9 @@ def test_a_save_sent_again_overwrites_nothing_newer(flow, visitor, hash_of):
 
 def test_a_create_sent_again_undoes_no_save(flow, hash_of):
     calls, cookie = SessionCalls(SessionSettings(), "1"), "A" * 16 + "." + "b" * 43
-    create = calls.call(Create(key_of(cookie), None, {b"a:a": codec.encode(1)}))
+    create = calls.call(Create(place_of(cookie), None, {b"a:a": codec.encode(1)}))
     (first,) = flow(flow.store.ask(create))
-    flow(flow.store.ask(calls.call(Save(key_of(cookie), b"token###", {b"a:a": codec.encode(2)}, []))))
+    flow(flow.store.ask(calls.call(Save(place_of(cookie), b"token###", {b"a:a": codec.encode(2)}, []))))
     (again,) = flow(flow.store.ask(create))
     assert (again.status, again.ends) == ("ok", first.ends)
     assert (hash_of(cookie)[b"a:a"], hash_of(cookie)[b"_g"]) == (codec.encode(2), b"2")

@@ -10,7 +10,7 @@ from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Answer, Exchange, problem_of
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions import Session, Sessions
-from zdd_sdk.sessions.ids import parse_id
+from zdd_sdk.sessions.ids import Place, Places, SessionId, parse_id
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Keys, Store
 from zdd_sdk.web.leave import leave
@@ -32,11 +32,28 @@ def make_sessions(
     return Sessions(SessionSettings(**options), keys, lambda: Secrets(roots), release=release, stock=stock)
 
 
-def key_of(cookie: str) -> str:
-    """Name of the hash behind a cookie."""
-    identity = parse_id(cookie)
+PLACES = Places([Keys("test", "test")], lambda: Secrets([ROOT]))
+
+
+def id_of(cookie: str | None) -> SessionId:
+    identity = parse_id(cookie or "")
     assert identity is not None
-    return identity.key(Keys("test", "test"))
+    return identity
+
+
+def key_of(cookie: str | None) -> str:
+    """Name of the hash behind a cookie."""
+    return PLACES.key(id_of(cookie))
+
+
+def place_of(cookie: str | None) -> Place:
+    """Where the session behind a cookie lies."""
+    return PLACES.place(id_of(cookie))
+
+
+def index_of(user: str) -> str:
+    """Name of a user's index."""
+    return PLACES.index(PLACES.tags(user)[0])
 
 
 @dataclass

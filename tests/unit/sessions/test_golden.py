@@ -50,6 +50,7 @@ def test_a_session_of_then_is_read_today():
         fields={"cart": encode([{"sku": "tea", "count": 2}]), "ключ": encode(None)},
         others={b"z:later": b"kept"},
         idle=1_209_600_000,
+        since=1_700_000_000_000,
     )
 
 

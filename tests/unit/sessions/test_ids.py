@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zdd_sdk.secrets import Secrets
-from zdd_sdk.sessions.ids import mint_id, parse_id, random_tag, user_tag
+from zdd_sdk.sessions.ids import Places, mint_id, parse_id, random_tag
 from zdd_sdk.store import Keys
 
 ROOT = Secrets(["r" * 32])
+
+
+def at(root):
+    return Places([Keys("shop", "prod")], lambda: root)
+
+
+PLACES = at(ROOT)
 
 
 def test_a_minted_id_is_read_back():
@@ -48,7 +55,25 @@ def test_the_repr_hides_the_secret():
 
 
 def test_a_users_tag_is_stable_and_tells_nothing():
-    tag = user_tag(ROOT, "ada@example.org")
-    assert tag == user_tag(ROOT, "ada@example.org")
-    assert len({tag, user_tag(ROOT, "bob@example.org"), user_tag(Secrets(["s" * 32]), "ada@example.org")}) == 3
+    tag, *_ = PLACES.tags("ada@example.org")
+    assert (tag,) == PLACES.tags("ada@example.org")
+    assert len({tag, *PLACES.tags("bob@example.org"), *at(Secrets(["s" * 32])).tags("ada@example.org")}) == 3
     assert parse_id(mint_id(tag).text) is not None
+
+
+def test_every_root_has_a_tag_and_a_successor():
+    two = Secrets(["s" * 32, "r" * 32])
+    assert at(two).tags("ada")[1:] == PLACES.tags("ada")
+    identity = mint_id(random_tag())
+    assert at(two).place(identity).successors[1:] == PLACES.place(identity).successors
+
+
+def test_a_successor_is_an_id_of_the_same_slot_that_needs_the_secret():
+    identity = mint_id(random_tag())
+    ((after, key),) = PLACES.place(identity).successors
+    assert parse_id(after.text) == after
+    assert (after.tag, after.text != identity.text) == (identity.tag, True)
+    assert PLACES.place(identity).successors == PLACES.place(identity).successors
+    assert at(Secrets(["s" * 32])).place(identity).successors != PLACES.place(identity).successors
+    assert key == PLACES.place(after).key
+    assert PLACES.place(identity).after(1) == after

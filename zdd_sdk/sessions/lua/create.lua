@@ -1,19 +1,45 @@
--- KEYS[1] session; ARGV[1] spare ms, [2] idle ms, [3] life ms or '', [4] absolute end ms or '' (one of both),
--- [5] created ms or '', [6..] field, value, ... (user, writer and attributes)
--- {'ok', now, absolute end, idle ms} | {'gone'} | {'error', message}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- KEYS[2] only with a user. ARGV[1] spare ms, [2] idle ms, [3] life ms or '', [4] absolute end ms or '' (one of both),
+-- [5] created ms or '', [6] device or '', [7] its label, [8] since when its user is logged in, or '' for now,
+-- [9..] field, value, ... (user, writer and attributes)
+-- {'ok', now, absolute end, idle ms, since} | {'gone'} | {'error', message}
+local now = server_time()
 -- nobody else can know a new id: if it is there, this is our own create sent again
-local known = redis.pcall('HGET', KEYS[1], '_x')
-if type(known) == 'table' and known.err then return {'error', known.err} end
-if known then return {'ok', string.format('%.0f', now), known, ARGV[2]} end
+local known = redis.pcall('HMGET', KEYS[1], '_x', '_e')
+if known.err then return {'error', known.err} end
+if known[1] then return {'ok', text(now), known[1], ARGV[2], known[2] or '0'} end
 
 local ends = tonumber(ARGV[4]) or (now + tonumber(ARGV[3]))
 if now >= ends then return {'gone'} end
-local shown = string.format('%.0f', ends)
-local created = ARGV[5] == '' and string.format('%.0f', now) or ARGV[5]
-local done = redis.pcall('HSET', KEYS[1], '_c', created, '_m', ARGV[2], '_x', shown, '_g', '1',
-  unpack(ARGV, 6))
+local idle, spare, since = tonumber(ARGV[2]), tonumber(ARGV[1]), tonumber(ARGV[8])
+local meta = {_c = ARGV[5] == '' and text(now) or ARGV[5], _x = text(ends), _i = ARGV[6]}
+local ours = {'_c', meta['_c'], '_m', ARGV[2], '_x', meta['_x'], '_g', '1', '_r', text(now)}
+if meta['_i'] ~= '' then
+  local epoch = redis.pcall('HGET', INDEX, '_e')
+  if type(epoch) == 'table' then return {'error', epoch.err} end
+  epoch = tonumber(epoch) or 0
+  if since and since < epoch then return {'gone'} end -- logged out everywhere, since it was loaded
+  since = since or math.max(now, epoch)
+  for _, part in ipairs({'_i', meta['_i'], '_e', text(since)}) do ours[#ours + 1] = part end
+end
+local done = redis.pcall('HSET', KEYS[1], unpack(ours))
 if type(done) == 'table' and done.err then return {'error', done.err} end
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(tonumber(ARGV[2]), ends - now) + tonumber(ARGV[1])))
-return {'ok', string.format('%.0f', now), shown, ARGV[2]}
+redis.call('HSET', KEYS[1], unpack(ARGV, 9))
+local target = math.min(idle, ends - now)
+redis.call('PEXPIRE', KEYS[1], text(target + spare))
+if meta['_i'] == '' then return {'ok', text(now), meta['_x'], ARGV[2], '0'} end
+
+-- what has expired leaves the list, and beyond the limit who has not been seen for the longest time
+local oldest, total = {}, 0
+for field, _ in pairs(paired(redis.call('HGETALL', INDEX))) do
+  local device = string.match(field, '^d:(.*)$')
+  local entry = device and entry_of(device)
+  if device and (not entry or entry.expires <= now) then
+    redis.call('HDEL', INDEX, field)
+  elseif device then
+    total = total + 1
+    if not oldest.seen or entry.seen < oldest.seen then oldest = {field = field, seen = entry.seen} end
+  end
+end
+if total >= MOST_DEVICES then redis.call('HDEL', INDEX, oldest.field) end
+list(KEYS[1], meta, now, now + target, spare, ARGV[7] ~= '' and ARGV[7] or nil)
+return {'ok', text(now), meta['_x'], ARGV[2], text(since)}

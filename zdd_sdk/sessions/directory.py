@@ -1,0 +1,124 @@
+"""`Directory`: a user's sessions, listed and ended, from any process; one trip each."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from zdd_sdk.sessions.devices import Device, parse_handle, read_devices
+from zdd_sdk.sessions.keeper import Keeper
+from zdd_sdk.sessions.model import check_user
+from zdd_sdk.sessions.operations import Dismiss, ListDevices, Revoke
+from zdd_sdk.sessions.turn import Turn
+from zdd_sdk.store import Store
+
+__all__ = ["AioDirectory", "Directory"]
+
+_TOKEN_BYTES = 8
+_ROUNDS = 3
+
+
+class Directory:
+    """The flows.
+
+    A user's sessions lie under one tag per root of ``ZDD_SECRET``, in each home; all are asked in the same trip.
+
+    Args:
+        keeper: of the sessions.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    async def devices(self, store: Store | None, user: str, turn: Turn | None = None) -> tuple[Device, ...]:
+        """List where a user is logged in, the one seen last first.
+
+        Args:
+            store: where to ask.
+            user: as given to `login`.
+            turn: the session that asks.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        places = self._keeper.places
+        current = places.key(turn.id)[-64:] if turn and turn.id else ""
+        asked = [ListDevices(places.index(*lies)) for lies in self._lies(user, turn)]
+        replies = await self._keeper.ask(store, asked)
+        found = [device for reply in replies for device in read_devices(reply.fields, current)]
+        return tuple(sorted(found, key=lambda device: device.seen, reverse=True))
+
+    async def logout_everywhere(self, store: Store | None, user: str, keep: Turn | None = None) -> int:
+        """End every session of a user but ``keep``, and say how many were listed.
+
+        Raises:
+            StoreUnavailable: Redis is away: some may still be there; ask again.
+        """
+        places = self._keeper.places
+        kept = places.place(keep.id) if keep and keep.id else None
+        asked: list[Revoke] = []
+        for tag, home in self._lies(user, keep):
+            here = kept if kept and (kept.identity.tag, kept.identity.home) == (tag, home) else None
+            asked.append(Revoke(places.index(tag, home), user, secrets.token_bytes(_TOKEN_BYTES), here))
+        replies = await self._keeper.ask(store, asked)
+        since = next((reply.since for wish, reply in zip(asked, replies, strict=True) if wish.keep), 0)
+        if keep and keep.stored and keep.stored.user == user:
+            keep.stored = replace(keep.stored, since=since)
+        return sum(reply.count for reply in replies)
+
+    async def logout_device(self, store: Store | None, user: str, handle: str) -> bool:
+        """End one device of a user; ``False`` if it is not on the user's list.
+
+        Raises:
+            StoreUnavailable: Redis is away: it may still be there; ask again.
+        """
+        named = parse_handle(handle)
+        if named is None:
+            return False
+        device, digest = named
+        tokens = {lies: secrets.token_bytes(_TOKEN_BYTES) for lies in self._lies(user)}
+        places = self._keeper.places
+        for _ in range(_ROUNDS):
+            asked = [
+                Dismiss(places.hashed(*lies, digest), places.index(*lies), device, token)
+                for lies, token in tokens.items()
+            ]
+            replies = await self._keeper.ask(store, asked)
+            moved = next((reply.message for reply in replies if reply.status == "moved"), None)
+            if moved is None:
+                return any(reply.count for reply in replies)
+            digest = moved
+        return False
+
+    def _lies(self, user: str, turn: Turn | None = None) -> tuple[tuple[str, int], ...]:
+        """Where the user's sessions may be, and the one that asks is: its tag may be of a root that is gone."""
+        known = self._keeper.places.of_user(check_user(user))
+        if turn is None or turn.id is None or turn.stored is None or turn.stored.user != user:
+            return known
+        return tuple(dict.fromkeys((*known, (turn.id.tag, turn.id.home))))
+
+
+class AioDirectory:
+    """`Sessions.devices` and its neighbours as coroutines, on the running event loop.
+
+    Args:
+        directory: the flows.
+        store: returns the store of the running loop.
+    """
+
+    def __init__(self, directory: Directory, store: Callable[[], Store | None]) -> None:
+        self._directory = directory
+        self._store = store
+
+    async def devices(self, user: str) -> tuple[Device, ...]:
+        """List where a user is logged in, the one seen last first."""
+        return await self._directory.devices(self._store(), user)
+
+    async def logout_everywhere(self, user: str, keep: Turn | None = None) -> int:
+        """End every session of a user but ``keep``, and say how many were listed."""
+        return await self._directory.logout_everywhere(self._store(), user, keep)
+
+    async def logout_device(self, user: str, handle: str) -> bool:
+        """End one device of a user; ``False`` if it is not on the user's list."""
+        return await self._directory.logout_device(self._store(), user, handle)
