@@ -79,7 +79,8 @@ def plan_of(options: argparse.Namespace, *, old: Path, new: Path) -> Any:
     commands = _commands(options)
     durations: dict[str, Any] = dict(_QUICK) if options.quick else {}
     given = {
-        name: getattr(options, name) for name in (*_QUICK, "think", "grace", "ready_timeout", "router_lag", "min_ready")
+        name: getattr(options, name)
+        for name in (*_QUICK, "think", "grace", "ready_timeout", "router_lag", "min_ready", "idle")
     }
     durations |= {name: _duration(name, text) for name, text in given.items() if text is not None}
     return Plan(
@@ -144,6 +145,7 @@ def _deployment_arguments(group: Any) -> None:
 def _traffic_arguments(group: Any) -> None:
     group.add_argument("--users", type=_count, default=40, metavar="N", help="virtual users (%(default)s)")
     group.add_argument("--think", metavar="TIME", help="mean pause of a user before each request (300ms)")
+    group.add_argument("--idle", metavar="TIME", help="a user closes a connection unused for this long (0s: never)")
     group.add_argument("--warm-up", metavar="TIME", help="traffic before the deployment (4s)")
     group.add_argument("--settled", metavar="TIME", help="traffic between deployment and rollback (4s)")
     group.add_argument("--cool-down", metavar="TIME", help="traffic after the rollback (3s)")

@@ -100,6 +100,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         warm_up, settled, cool_down: length of the phases before, between and after the deployments.
         think: mean pause before each request of a user; keeps the machine from being saturated. 0: the next request
             follows the answer at once, and a failed one after 0.1 s.
+        idle: a user closes a connection on which it has sent nothing for so long; 0: never, so that one that the server
+            has closed meanwhile is found out by the next request, which fails.
         step: how long a canary holds each weight.
         min_ready: ``in-place`` and ``rolling`` let a new instance serve for so long before they touch the next, as
             ``minReadySeconds`` of a Kubernetes Deployment does.
@@ -130,6 +132,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settled: float = 4.0
     cool_down: float = 3.0
     think: float = 0.3
+    idle: float = 0.0
     step: float = 4.0
     min_ready: float = 0.0
     router_lag: float = 1.0

@@ -85,6 +85,7 @@ class _Seat:
         self._served = 0
         self._requests = 0
         self._failed = False
+        self._answered = 0.0
 
     async def play(self, behaviour: Behaviour) -> None:
         try:
@@ -143,13 +144,20 @@ class _Seat:
         return raw, self._backend.release
 
     async def _attempt(self, request: Request) -> RawResponse:
-        line = self._line if self._line is not None and self._line.open else await self._connect()
+        line = self._kept() or await self._connect()
         headers = [("Host", f"{self._backend.host}:{self._backend.port}"), ("User-Agent", "zdd-rehearsal")]
         raw = await line.exchange(request.method, request.path, [*headers, *request.headers], request.body)
         self._served += 1
+        self._answered = self._recorder.now()
         if self._router.lifetime and self._served >= self._router.lifetime:
             line.close()
         return raw
+
+    def _kept(self) -> Line | None:
+        """The connection, if it is still to be used."""
+        if self._plan.idle and self._recorder.now() - self._answered > self._plan.idle:
+            self._hang_up()
+        return self._line if self._line is not None and self._line.open else None
 
     async def _connect(self) -> Line:
         self._hang_up()
