@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zdd_sdk.http import Participant
     from zdd_sdk.lifecycle import Lifecycle
     from zdd_sdk.sessions import Sessions
+    from zdd_sdk.sessions.adopt_flow import Adoption
     from zdd_sdk.store import Keys, Store
     from zdd_sdk.store.connect import Stores
 
@@ -63,6 +64,7 @@ class ZeroDowntime:
         self._pid = 0
         self._lock = threading.Lock()
         self._around: ZeroDowntime | None = None
+        self._adoption: Adoption | None = None
         self._followers: tuple[Any, bool] = (None, False)
         self.arguments = arguments
         self.loaded: Loaded = load_settings(arguments, directory=directory)
@@ -199,6 +201,26 @@ class ZeroDowntime:
 
             self._followers = (view, FOLLOWS_ROTATIONS in (view.common("sessions") or ()))
         return self._followers[1]
+
+    def adoption(self, user_field: str, cookie: str | None = None) -> Adoption | None:
+        """Return what takes over the sessions of a framework, the same object each time; ``None`` if nothing does.
+
+        Args:
+            user_field: field of the framework's session that says who is logged in.
+            cookie: name of our cookie, where ``sessions.cookie_name`` is the framework's own.
+        """
+        settings = self.settings.sessions
+        if settings.adopt == "off" or not settings.enabled or not self._has_store:
+            return None
+        with self._lock:
+            if self._adoption is None:
+                from zdd_sdk.sessions.adopt_count import Tally
+                from zdd_sdk.sessions.adopt_flow import Adoption
+
+                tally = Tally(self.keys, settings.adopt)
+                self.fleet.add(tally)
+                self._adoption = Adoption(self.sessions, settings, tally, user_field=user_field, cookie=cookie)
+        return self._adoption
 
     @cached_property
     def participants(self) -> tuple[Participant, ...]:
