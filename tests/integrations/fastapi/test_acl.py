@@ -81,7 +81,7 @@ def test_sessions_pulse_and_doctor_need_no_more(engine: Engine) -> None:
     with serving(url) as (zdd, client):
         assert [200] * 6 == play(client)
         until(lambda: len(zdd.fleet.view.workers) == 1)
-        assert {"sessions": ("1",)} == zdd.fleet.view.workers[0].capabilities
+        assert {"sessions": ("1", "rotations")} == zdd.fleet.view.workers[0].capabilities
         finish(zdd.stores.blocking.ask(Call(read=bytes, command=("INFO",))))
         denied = engine.ask("ACL", "LOG")
     assert [] == denied
