@@ -23,13 +23,14 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.supervisors import multiprocess
 
-from zdd_sdk.errors import LifecycleError
+from zdd_sdk.errors import LifecycleError, ZddError
 from zdd_sdk.lifecycle.asgi import OuterHalf, stop
 from zdd_sdk.lifecycle.core import Lifecycle, activate, active
 from zdd_sdk.lifecycle.model import Phase, State, drain_phase
 from zdd_sdk.lifecycle.servers.listener import Queue, SocketFile
 from zdd_sdk.lifecycle.servers.own import own_lifecycle
 from zdd_sdk.lifecycle.servers.signals import at_terminal
+from zdd_sdk.lifecycle.serving import begin_serving
 from zdd_sdk.settings import load_settings
 
 __all__ = ["ZddServer", "ZddSupervisor", "main", "run"]
@@ -95,6 +96,12 @@ class ZddServer(uvicorn.Server):
         self._outer = OuterHalf(application, lifecycle, follow=True)
         self.config.loaded_app = self._outer
         self._sockets = sockets
+        try:
+            begin_serving()
+        except ZddError as error:
+            _log.error("zdd: %s", error)
+            self.should_exit = True
+            return
         await super().startup(sockets=sockets)
         if not self.started:
             return
