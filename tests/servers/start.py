@@ -37,9 +37,21 @@ def starting(
     environ: dict[str, str] | None = None,
     lag: str = "1s",
     stdin: int = subprocess.DEVNULL,
+    workers: int = 1,
     seconds: float = 40.0,
 ) -> Iterator[Server]:
-    """Run a command that serves at ``port`` until the block ends; it is killed then, with its workers."""
+    """Run a command that serves at ``port`` until the block ends; it is killed then, with its workers.
+
+    Args:
+        words: the command.
+        directory: for its run directory.
+        port: where it is waited for.
+        environ: added to the settings of the test.
+        lag: ``lifecycle.drain_lag``.
+        stdin: of the process.
+        workers: how many must have joined their instance; 0 for a server that knows nothing of zdd-sdk.
+        seconds: to wait at most.
+    """
     settings = {
         "ZDD_LIFECYCLE_DRAIN_LAG": lag,
         "ZDD_LIFECYCLE_LINGER": "500ms",
@@ -56,7 +68,7 @@ def starting(
     reader = threading.Thread(target=server.read, daemon=True)
     reader.start()
     try:
-        _wait_until_served(server, seconds)
+        _wait_until_served(server, workers, seconds)
         yield server
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -67,9 +79,9 @@ def starting(
         process.stderr.close()
 
 
-def _wait_until_served(server: Server, seconds: float) -> None:
+def _wait_until_served(server: Server, workers: int, seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not answered(server.port):
+    while not answered(server.port) or len(list(server.run_dir.glob("*/worker-*"))) < workers:
         assert time.monotonic() < end, server.text()
         assert server.process.poll() is None, server.text()
         time.sleep(0.05)

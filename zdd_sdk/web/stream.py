@@ -1,8 +1,8 @@
 """Server-sent events: a drain ends each stream between two events, spread out, so that clients reconnect elsewhere.
 
 A browser's EventSource whose answer ends reconnects by itself, after the time the last ``retry:`` named. Cutting all
-streams at the end of the drain would bring all clients back at once, and cut events in two; so each gets a moment of its
-own in the drain window (`Lifecycle.websocket_delay`, as WebSockets do) and a ``retry:`` of its own.
+streams at the end of the drain would bring all clients back at once, and cut events in two; so each gets a moment of
+its own in the drain window (`Lifecycle.websocket_delay`, as WebSockets do) and a ``retry:`` of its own.
 Source: HTML Standard, 9.2 "Server-sent events".
 """
 
@@ -77,7 +77,7 @@ class EventStream:
         return max(0.0, self._end_at - self._clock())
 
     def last(self) -> bytes:
-        """Return the bytes to end it with now; empty while it must go on: no drain, not its time, or within an event."""
+        """Return the bytes to end it with now; empty while it goes on: no drain, not its time, or within an event."""
         between = not self._tail or self._tail.endswith(_BLANK_LINES)
         if not self._lifecycle.draining or not between or self.delay() > _EARLY:
             return b""

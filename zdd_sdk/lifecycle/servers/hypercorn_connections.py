@@ -39,6 +39,7 @@ class Connections:
         self._open: set[asyncio.Transport] = set()
         self._http2: weakref.WeakSet[_Http2] = weakref.WeakSet()
         self._queues: list[Queue] = []
+        self._farewells: list[asyncio.Future[None]] = []
         self._servers: list[tuple[asyncio.base_events.Server, Factory, dict[str, Any]]] = []
 
     def __len__(self) -> int:
@@ -103,10 +104,7 @@ class Connections:
 
     def say_goaway(self) -> None:
         """Tell every HTTP/2 connection that it is the last one here; called on the loop."""
-        loop = asyncio.get_running_loop()
-        for protocol in tuple(self._http2):
-            task = loop.create_task(protocol.say_goaway())
-            protocol.farewell = task
+        self._farewells = [asyncio.ensure_future(protocol.say_goaway()) for protocol in tuple(self._http2)]
 
     def abort(self) -> None:
         """Drop the connections that are left."""
@@ -121,8 +119,6 @@ async def _accept(factory: Factory, tls: dict[str, Any], connection: socket.sock
 class _Http2(H2Protocol):
     """hypercorn's HTTP/2 connection, which says GOAWAY while draining and serves on."""
 
-    farewell: asyncio.Task[None] | None = None
-
     def __init__(self, connections: Connections, *rest: Any) -> None:
         super().__init__(*rest)
         self._connections = connections
@@ -135,5 +131,5 @@ class _Http2(H2Protocol):
 
     async def say_goaway(self) -> None:
         """Send the frame; h2 itself would take the connection for closed afterwards."""
-        if not self.closed and self.farewell is None:
+        if not self.closed:
             await self.send(RawData(GOAWAY))
