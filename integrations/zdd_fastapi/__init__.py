@@ -16,7 +16,7 @@ except ImportError as error:
     _missing = MissingExtra("zdd_fastapi", "fastapi")
     raise _missing from error
 
-from zdd_fastapi.dependencies import LazySession, UserSession, lazy_session, user_session
+from zdd_fastapi.dependencies import LazySession, Typed, UserSession, lazy_session, user_session
 from zdd_fastapi.middleware import ZddMiddleware
 
-__all__ = ["LazySession", "UserSession", "ZddMiddleware", "lazy_session", "user_session"]
+__all__ = ["LazySession", "Typed", "UserSession", "ZddMiddleware", "lazy_session", "user_session"]

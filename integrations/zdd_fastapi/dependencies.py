@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -12,7 +12,9 @@ from zdd_sdk.errors import SettingsError, StoreNotConfigured
 from zdd_sdk.http import Exchange
 from zdd_sdk.sessions import Session
 
-__all__ = ["LazySession", "UserSession", "lazy_session", "user_session"]
+__all__ = ["LazySession", "Typed", "UserSession", "lazy_session", "user_session"]
+
+M = TypeVar("M")
 
 
 async def user_session(connection: HTTPConnection) -> Session:
@@ -49,3 +51,19 @@ UserSession = Annotated[Session, Depends(user_session)]
 
 LazySession = Annotated[Session, Depends(lazy_session)]
 """A parameter of this type is the request's session, not loaded yet."""
+
+
+if TYPE_CHECKING:
+    Typed = Annotated[M, "the request's session, seen through a struct"]
+else:
+
+    class Typed:
+        """``Typed[ShopSession]``: a parameter of this type is the request's session, loaded, seen through a struct."""
+
+        def __class_getitem__(cls, model: type[M]) -> Any:
+            """Return the dependency on a session of this model."""
+
+            async def typed_session(connection: HTTPConnection) -> Any:
+                return (await user_session(connection)).typed(model)
+
+            return Annotated[model, Depends(typed_session)]

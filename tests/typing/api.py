@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
+import msgspec
 from fastapi import FastAPI, WebSocket
 
-from zdd_fastapi import LazySession, UserSession, ZddMiddleware
+from zdd_fastapi import LazySession, Typed, UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import SessionGone, StoreUnavailable, ZddError
 from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.lifecycle import Lifecycle
 from zdd_sdk.release import Release
-from zdd_sdk.sessions import Session
+from zdd_sdk.sessions import Add, Session, Union
 from zdd_sdk.settings import Settings
 from zdd_sdk.store import Call, Store, finish
 
@@ -100,3 +101,28 @@ def count_visits_blocking(store: Store) -> int:
     except ZddError as error:
         print(error.code, error.docs)
         return 0
+
+
+class ShopSession(msgspec.Struct):
+    visits: Annotated[int, Add()] = 0
+    seen: Annotated[set[str], Union()] = msgspec.field(default_factory=set)
+    cart: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+@app.post("/cart")
+async def add_to_cart(shop: Typed[ShopSession], sku: str) -> int:
+    assert_type(shop, ShopSession)
+    assert_type(shop.cart, dict[str, int])
+    shop.visits += 1
+    shop.seen.add(sku)
+    shop.visits = "many"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    shop.wishes  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
+    return shop.cart[sku]
+
+
+def by_hand(session: Session) -> None:
+    assert_type(session.typed(ShopSession), ShopSession)
+    session.add("visits", 1)
+    session.union("seen", {"tea"})
+    session.append("log", "tea", limit=100)
+    session.compare_and_set("state", None, "open")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from zdd_sdk.errors import RecordError
+from zdd_sdk.sessions.forms import Form
 from zdd_sdk.sessions.merge import Extend, Increase, Operation, Swap, check_limit, joined
+from zdd_sdk.sessions.models import TypedSession
 from zdd_sdk.sessions.turn import Turn
 
 __all__ = ["Attributes"]
+
+M = TypeVar("M")
 
 
 class Attributes(MutableMapping[str, Any]):
@@ -44,8 +48,42 @@ class Attributes(MutableMapping[str, Any]):
         try:
             return self._turn.fields.read(name)
         except RecordError:
-            self._count_undecodable(self._turn.stored.writer if self._turn.stored else "unknown")
+            self._note_undecodable()
             raise
+
+    def typed(self, model: type[M]) -> M:
+        """Return the session seen through a struct, whose attributes are read and assigned as its own.
+
+        Attributes the struct does not declare stay as they are. Before the first use of a mutable value here.
+
+        Args:
+            model: a `msgspec.Struct` with a default for each attribute that may be absent; a rule as in
+                ``visits: Annotated[int, Add()] = 0`` says how parallel changes are merged.
+
+        Raises:
+            TypeError: the struct cannot describe a session.
+            SessionError: it was not loaded.
+            SessionValueError: a mutable value that the struct declares was read or assigned before.
+        """
+        typed = TypedSession(self, model)
+        for form in typed._forms.values():  # noqa: SLF001 - a struct's names may be any
+            self._turn.fields.describe(form.shape.name, form)
+        return cast("M", typed)
+
+    def read_as(self, name: str, form: Form) -> Any:
+        """Return a value in a form of its own, or its default, or `ABSENT`; for typed sessions."""
+        self._turn.fields.describe(name, form)
+        try:
+            return self._turn.fields.read_or_default(name)
+        except RecordError:
+            self._note_undecodable()
+            raise
+
+    def write_as(self, name: str, form: Form, value: Any) -> None:
+        """Set a value in a form of its own; for typed sessions."""
+        fields = self._turn.writable()
+        fields.describe(name, form)
+        fields.write(name, value)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._turn.writable().write(name, value)
@@ -115,4 +153,11 @@ class Attributes(MutableMapping[str, Any]):
         self._merge(name, Swap(expected, new))
 
     def _merge(self, name: str, operation: Operation) -> None:
-        self._turn.writable().merge(name, operation)
+        try:
+            self._turn.writable().merge(name, operation)
+        except RecordError:
+            self._note_undecodable()
+            raise
+
+    def _note_undecodable(self) -> None:
+        self._count_undecodable(self._turn.stored.writer if self._turn.stored else "unknown")

@@ -1,7 +1,7 @@
 """One session field as bytes: a record frame, a codec byte, room for a schema, then MessagePack.
 
 Layout inside the frame (`zdd_sdk.store.record`): one byte codec (1 is the only one so far), one byte
-length of a schema identity and that many bytes of it (0 so far; skipped by this release), then the
+length of a schema identity and that many bytes of it (none where no typed model describes the field), then the
 payload. A value either comes back equal or is refused: there is no pickle and no silent ``str()``.
 
 MessagePack's own types travel as they are; the others as extensions whose numbers are fixed for ever
@@ -25,7 +25,7 @@ import msgspec
 from zdd_sdk.errors import RecordTooNew, RecordUndecodable, SessionValueError
 from zdd_sdk.store.record import frame, unframe
 
-__all__ = ["CODEC", "FORMAT", "MAX_DEPTH", "decode", "encode", "is_settled"]
+__all__ = ["CODEC", "FORMAT", "MAX_DEPTH", "decode", "encode", "is_settled", "schema_of"]
 
 FORMAT = 1
 """Frame format of a field."""
@@ -48,8 +48,12 @@ _encoder = msgspec.msgpack.Encoder()
 _Ext = msgspec.msgpack.Ext
 
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, schema: bytes = b"") -> bytes:
     """Encode one field.
+
+    Args:
+        value: what to encode.
+        schema: identity of the shape it was declared to have, at most 255 bytes.
 
     Raises:
         SessionValueError: the value, or one inside it, is of a type that would not come back equal,
@@ -60,7 +64,8 @@ def encode(value: Any) -> bytes:
     except UnicodeEncodeError:
         message = "it contains text with lone surrogates, which UTF-8 cannot carry"
         raise SessionValueError(message) from None
-    return frame(_HEADER + packed, format=FORMAT)
+    header = bytes((CODEC, len(schema))) + schema if schema else _HEADER
+    return frame(header + packed, format=FORMAT)
 
 
 def decode(data: bytes) -> Any:
@@ -76,6 +81,12 @@ def decode(data: bytes) -> Any:
         raise (RecordTooNew(message) if body and body[0] > CODEC else RecordUndecodable(message))
     start = 2 + (body[1] if len(body) > 1 else 0)
     return _unpack(body[start:])
+
+
+def schema_of(data: bytes) -> bytes:
+    """Return the identity of the shape a field that `decode` accepts was declared to have; empty if none was."""
+    _, body = unframe(data, newest=FORMAT)
+    return body[2 : 2 + body[1]]
 
 
 def is_settled(value: Any) -> bool:

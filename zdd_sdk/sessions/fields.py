@@ -58,7 +58,7 @@ class Fields:
         Raises:
             SessionValueError: it was used in another form before, and what was got then could still be changed.
         """
-        if self._forms.get(check_name(name), PLAIN) is form:
+        if self._forms.get(check_name(name)) == form:
             return
         if name in self._baseline or not codec.is_settled(self._values.get(name)):
             message = f"session[{name!r}] was used before it was described: describe the session first"
