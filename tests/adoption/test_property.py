@@ -70,6 +70,7 @@ class History:
         self.world = World(store, in_browser)
         self.services = {name: Service(self.world, name) for name in ("none", "mirror", "lead", "final")}
         self.browser, self.expected = Browser(), dict[str, Any]()
+        self.perhaps: list[dict[str, Any]] = []
         self.rung = 0
 
     def step(self, request: tuple[str, str, int], which: int) -> None:
@@ -103,8 +104,11 @@ class History:
         answer = run(self.services[release].handle(self.browser.cookies, act(request)))
         if answer.failed:
             assert self.world.redis_away or self.world.legacy_away, release
+            self.perhaps.append(self.expected | {})  # what was answered with an error may have been kept, or not
+            act(request)(self.perhaps[-1])
             return
-        assert answer.seen == self.expected, (release, request)
+        assert answer.seen in [self.expected, *self.perhaps], (release, request)
+        self.expected, self.perhaps = answer.seen | {}, []
         act(request)(self.expected)
         self.browser.take(answer)
 
@@ -132,7 +136,7 @@ PAIRS = [("mirror", "mirror"), ("mirror", "lead"), ("lead", "lead"), ("lead", "f
     first=st.booleans(),
     start=st.sampled_from(["none", "here"]),
 )
-def test_parallel_writes_of_different_fields_are_both_kept(store, in_browser, pair, order, first, start):
+def test_parallel_writes_of_different_fields_are_both_kept(store, in_browser, pair, order, first, start):  # noqa: PLR0917
     """Also where the framework, whose blob the last writer owns, would lose one of them."""
     history = History(store, in_browser=in_browser)
     history.ask("none" if start == "none" else pair[0], ("login", "ada", 0))

@@ -21,7 +21,9 @@ alive                 none, and `final` came by      OURS       (as above)
 alive                 another one                    LEGACY     it was written without us: ours takes it over
 alive                 none                           ENDED      a logout without us: ours is ended
 marker of a login     any                            CLOSED     a request from before that login: it changes neither
-none, but presented   the one our link names         STALE      only in ``final``: ours was ended; its cookie goes, too
+none, but presented   the one our link names         STALE      only in ``final``: ours was ended; theirs ends, too
+none, but presented   there                          STALE      in ``lead`` and ``final``, if its user was since logged
+                                                                out everywhere
 ====================  =============================  =========  ======================================================
 
 The steps judge alike; they differ in what they may do without:
@@ -145,6 +147,7 @@ class Sight:
         announced: fingerprints somebody was about to write.
         retired: ``final`` came by since both copies agreed: the framework's may be old, or gone.
         browser: the link in the browser, where the framework's session lies there.
+        revoked: the request carries an id that Redis does not know, of a user who was logged out everywhere.
     """
 
     legacy: str
@@ -155,6 +158,7 @@ class Sight:
     announced: frozenset[str] = frozenset()
     retired: bool = False
     browser: Link | None = None
+    revoked: bool = False
 
 
 def judge(step: Step, sight: Sight) -> Verdict:
@@ -173,7 +177,8 @@ def _judge_alone(step: Step, sight: Sight) -> Verdict:
         return Verdict.NOBODY
     link = sight.browser
     ended = link is not None and link.identity == sight.identity != "" and link.fingerprint == sight.legacy
-    return Verdict.STALE if step == "final" and ended else Verdict.ADOPT
+    stale = (step != "mirror" and sight.revoked) or (step == "final" and ended)
+    return Verdict.STALE if stale else Verdict.ADOPT
 
 
 def _known(sight: Sight) -> set[str]:

@@ -255,14 +255,26 @@ class Adoption:
 
     async def _judge(self, exchange: Exchange, one: Adopted) -> None:
         turn = one.turn
+        revoked = bool(one.seen) and await self._revoked(exchange, turn)
         for _ in range(_ROUNDS):
-            one.verdict = self._verdict(one)
+            one.verdict = self._verdict(one, revoked=revoked)
             if one.verdict not in {Verdict.LEGACY, Verdict.ENDED} or not await self._overtaken(exchange, turn):
                 return
             await self._read(one)
         one.verdict = Verdict.OURS if turn.id is not None else Verdict.NOBODY
 
-    def _verdict(self, one: Adopted) -> Verdict:
+    async def _revoked(self, exchange: Exchange, turn: Turn) -> bool:
+        """Whether the user of an id that Redis does not know was logged out everywhere."""
+        if self._step == "mirror" or turn.stored is not None or not turn.ids or exchange.store is None:
+            return False
+        places = self._sessions.keeper.places
+        keys = {places.index(identity.tag, identity.home) for identity in turn.ids}
+        epochs = await exchange.store.ask(
+            *(Call(lambda epoch: epoch, ("HGET", key, "_e"), keys=(key,), again=True) for key in sorted(keys))
+        )
+        return any(epoch is not None for epoch in epochs)
+
+    def _verdict(self, one: Adopted, *, revoked: bool) -> Verdict:
         turn = one.turn
         stored = turn.stored
         if one.unwritten or self._retired(turn):
@@ -272,13 +284,14 @@ class Adoption:
         legacy = one.seen_print
         if stored is None:
             presented = turn.ids[0] if turn.ids else None
-            return judge(self._step, Sight(legacy, identity=identity_mark(presented), browser=one.browser))
+            alone = Sight(legacy, identity=identity_mark(presented), browser=one.browser, revoked=revoked)
+            return judge(self._step, alone)
         sight = Sight(
             legacy,
             "marker" if stored.marker else "alive",
             identity_mark(turn.id),
             stored.revision,
-            Link.parse(stored.others.get(LINK, b"").decode("ascii", "replace")),
+            _link_of(turn),
             announced_in(stored.others, stored.now),
             RETIRED in stored.others,
             one.browser,
@@ -381,7 +394,7 @@ class Adoption:
                 await self._reload(exchange, turn)
                 continue
             # a cookie that is right already is not sent again: a parallel logout may have deleted it
-            due = coming is not None and (again or coming != self._seen_or_none(one))
+            due = coming is not None and (again or coming != one.seen_print)
             await self._legacy_write(one, values if due else None)
             if one.unwritten or coming is None or await self._settle(exchange, one, coming, announced):
                 return
@@ -403,15 +416,19 @@ class Adoption:
         """Have the next save tell other requests what the framework's copy may be from now on."""
         turn, stored = one.turn, one.turn.stored
         if stored is None or turn.renewal is not Renewal.NONE:
-            turn.extra = {LINK: Link("", 0, self._seen_or_none(one)).text.encode()}
+            turn.extra = {LINK: Link("", 0, self._last_known(one)).text.encode()}
             return 0
-        prints = {coming, self._seen_or_none(one) if one.verdict is Verdict.LEGACY else None} - {None, ""}
+        prints = {coming, self._last_known(one) if one.verdict is Verdict.LEGACY else None} - {None, ""}
         turn.extra = dict(announcement(str(print_), stored.now) for print_ in prints)
         announced.update(turn.extra)
         return stored.revision
 
-    def _seen_or_none(self, one: Adopted) -> str:
-        return "" if one.unwritten else one.seen_print
+    def _last_known(self, one: Adopted) -> str:
+        """Fingerprint of the framework's copy: as read, or else as it was when both last agreed."""
+        if not one.unwritten and not self._retired(one.turn):
+            return one.seen_print
+        link = _link_of(one.turn)
+        return link.fingerprint if link is not None else ""
 
     async def _save(self, exchange: Exchange, one: Adopted) -> bool:
         """Save ours; ``False``: it did not, and the framework's has been dealt with."""
@@ -486,8 +503,7 @@ class Adoption:
         """From here on ours is the only one that is written."""
         turn, stored = one.turn, one.turn.stored
         if stored is None or turn.renewal is not Renewal.NONE:
-            link = Link("", 0, self._seen_or_none(one)) if not self._retired(turn) else None
-            turn.extra = {RETIRED: b"1", **({LINK: link.text.encode()} if link else {})}
+            turn.extra = {RETIRED: b"1", LINK: Link("", 0, self._last_known(one)).text.encode()}
         elif RETIRED not in stored.others:
             turn.extra = {RETIRED: b"1"}
         if turn.extra or any(turn.fields.changes()):
@@ -525,6 +541,11 @@ class Adoption:
 
     def _browser_link(self, exchange: Exchange, legacy: Legacy) -> Link | None:
         return read_link(self._links.values(exchange)) if legacy.in_browser else None
+
+
+def _link_of(turn: Turn) -> Link | None:
+    stored = turn.stored
+    return Link.parse(stored.others.get(LINK, b"").decode("ascii", "replace")) if stored is not None else None
 
 
 def _settle_call(key: str, link: Link, announced: set[bytes]) -> Call[bool]:
