@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import Router
 
+from zdd_fastapi.adopt import lay_adoption
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.http.asgi import AsgiApp, Receive, Scope, Send
 from zdd_sdk.lifecycle.asgi import OuterHalf
@@ -61,12 +62,13 @@ def _install(app: object, zdd: ZeroDowntime) -> None:
     stack = app.middleware_stack = app.middleware_stack or app.build_middleware_stack()
     if isinstance(stack, OuterHalf | ServiceHalf):
         return
+    adopted = lay_adoption(stack, zdd)
     if isinstance(stack, ServerErrorMiddleware):
         stack.app = ProblemHalf(stack.app)
     if any(entry.kwargs.get("zdd") is zdd for entry in app.user_middleware):
         app.middleware_stack = _outer(stack, zdd)
     for entry in app.user_middleware:
-        if (name := getattr(entry.cls, "__name__", "")) in _RIVALS:
+        if (name := getattr(entry.cls, "__name__", "")) in _RIVALS and not adopted:
             _log.warning("%s is installed beside ZddMiddleware: %s", name, _RIVALS[name])
 
 
