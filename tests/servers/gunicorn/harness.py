@@ -42,16 +42,11 @@ def gunicorn(
     threads = ("--threads", "4") if worker == "gthread" else ()
     control = ("--control-socket", str(directory / "control")) if "control_socket" in _SETTINGS else ()
     words = [*command, app, "-k", worker, "-w", str(count), "-b", f"127.0.0.1:{port}", *control, *threads, *arguments]
-    with starting(words, directory, port=port, environ=environ, lag=lag, stdin=stdin) as server:
+    stock = (command == PLAIN and "-c" not in arguments) or (environ or {}).get("ZDD_MODE") == "stock"
+    with starting(
+        words, directory, port=port, environ=environ, lag=lag, stdin=stdin, workers=count * (not stock)
+    ) as server:
         server.wait_for(_UP.get(worker, "Booting worker"), count)
-        _wait_for_workers(server, count if command[: len(ZDD)] == ZDD else 0)
+        # A signal between a worker's record and its first turn finds it still starting, and ends it at once.
+        time.sleep(0.15)
         yield server
-
-
-def _wait_for_workers(server: Server, count: int) -> None:
-    end = time.monotonic() + 20
-    while len(list(server.run_dir.glob("*/worker-*"))) < count:
-        assert time.monotonic() < end, server.text()
-        time.sleep(0.02)
-    # A signal between a worker's record and its first turn finds it still starting, and ends it at once.
-    time.sleep(0.15)

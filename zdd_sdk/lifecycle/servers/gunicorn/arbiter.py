@@ -130,6 +130,7 @@ class DrainingArbiter(_GunicornArbiter):  # type: ignore[misc]
 
     def _close_sockets(self) -> list[SocketFile]:
         """Close the sockets, but leave the files of UNIX sockets: workers serve on there, and remove them then."""
+        # As gunicorn itself decides whether to remove the files.
         shared = self.reexec_pid or self.master_pid or self.systemd or self.cfg.reuse_port
         unix = [found for found in self.LISTENERS if found.family == socket.AF_UNIX]
         names = [] if shared else [found.getsockname() for found in unix]
@@ -145,7 +146,8 @@ class DrainingArbiter(_GunicornArbiter):  # type: ignore[misc]
         if self.reexec_pid:
             # The arbiter that SIGUSR2 has started goes on with the same sockets.
             return Leaving.ALONE
-        return Leaving.UNTOLD if self.systemd or self.master_pid else Leaving.INSTANCE
+        inherited = any(isinstance(address, int) for address in self.cfg.address)
+        return Leaving.UNTOLD if self.systemd or self.master_pid or inherited else Leaving.INSTANCE
 
     def _tell(self, how: Leaving) -> None:
         for worker in list(self.WORKERS.values()):

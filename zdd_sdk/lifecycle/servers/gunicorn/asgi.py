@@ -68,6 +68,7 @@ class DrainingAsgi(DrainingWorker):
         self._drain_task = self.loop.create_task(self._drain())
 
     async def _drain(self) -> None:
+        self.announce()
         departure = self._departure()
         while departure.phase(0) is Phase.LAG:  # noqa: ASYNC110 - time passes, nothing happens
             await asyncio.sleep(min(TICK, departure.seconds_to_serve()))

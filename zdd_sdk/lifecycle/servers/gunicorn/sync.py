@@ -124,6 +124,7 @@ class DrainingSync(DrainingWorker):
         while not departure.begun:
             if signal.SIGTERM in os.read(self._woken, 64):
                 self.leave("SIGTERM")
+        self.announce()
         while not departure.late():
             if departure.closed_at is None and departure.phase(0) is Phase.LINGER and self._answering:
                 self.close_listeners()

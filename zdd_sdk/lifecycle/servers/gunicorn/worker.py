@@ -56,6 +56,7 @@ class Departure:
 
     Attributes:
         begun: the worker has been told to leave.
+        reason: why, until somebody has said so in the log.
         alone: others go on accepting: no router must move.
         own: the listening sockets end with this drain, in all processes.
         closed_at: when our descriptors of them were closed.
@@ -65,6 +66,7 @@ class Departure:
     def __init__(self, lifecycle: Lifecycle, told: Told, *, own: bool) -> None:
         self.lifecycle = lifecycle
         self.begun = False
+        self.reason = ""
         self.alone = False
         self.own = own
         self.closed_at: float | None = None
@@ -76,9 +78,9 @@ class Departure:
         self.alone = self.alone or alone
         if self.begun:
             return False
-        self.begun = True
+        self.begun, self.reason = True, reason
         self.lifecycle.begin_drain("")
-        return bool(reason)
+        return True
 
     @property
     def now(self) -> bool:
@@ -182,6 +184,7 @@ class DrainingWorker(_GunicornWorker):  # type: ignore[misc]
 
     def turn(self) -> None:
         """Take the drain's next step, where the main loop is; to be called often enough."""
+        self.announce()
         departure = self._departure()
         if departure.closed_at is None and departure.phase(0) is Phase.LINGER:
             self.close_listeners()
@@ -224,12 +227,17 @@ class DrainingWorker(_GunicornWorker):  # type: ignore[misc]
 
     def leave(self, reason: str, *, alone: bool = False) -> None:
         """Begin the drain; safe in a signal handler and in any thread."""
-        departure = self._departure()
-        if departure.begin(reason, alone=alone):
+        if self._departure().begin(reason, alone=alone):
             # gunicorn counts requests on, and would say at each that it restarts.
             self.max_requests = sys.maxsize
-            self.log.info("Draining (%s): serving on for %.1f s", reason, departure.seconds_to_serve())
             self.wake()
+
+    def announce(self) -> None:
+        """Say once that the drain has begun; not in a signal handler, which may have interrupted a log line."""
+        departure = self._departure()
+        reason, departure.reason = departure.reason, ""
+        if reason:
+            self.log.info("Draining (%s): serving on for %.1f s", reason, departure.seconds_to_serve())
 
     def wake(self) -> None:
         """Let the main loop turn soon."""
