@@ -61,9 +61,10 @@ def starting(
         **(environ or {}),
     }
     process = subprocess.Popen(
-        words, cwd=ROOT, env={**os.environ, **settings}, stdin=stdin, stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+        words, cwd=ROOT, env={**os.environ, **settings}, stdin=stdin, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
+    process.stderr = process.stdout  # some servers log to the one, some to the other
     server = Server(process, directory / "run", port)
     reader = threading.Thread(target=server.read, daemon=True)
     reader.start()
