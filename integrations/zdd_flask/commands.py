@@ -22,10 +22,10 @@ class _Mirror(click.Group):
         super().__init__("zdd", help="Deploy without downtime, from inside the service.")
         self._zdd = zdd
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click asks so
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click asks so
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"zdd_sdk.cli.{cmd_name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 from zdd_flask.session import ZddSession
 from zdd_flask.visit import Visit, exchange_of
 from zdd_sdk import ZeroDowntime
+from zdd_sdk.errors import SessionUnavailable
 from zdd_sdk.sessions.cookies import is_local
 from zdd_sdk.sessions.lifetime import choose_lifetime
 from zdd_sdk.sessions.turn import Renewal, Turn
@@ -65,15 +67,23 @@ class ZddSessionInterface(SessionInterface):
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Settle what the leave will save; where nobody performs one, save here."""
-        if session.accessed:
+        if accessed := session.accessed:
             response.vary.add("Cookie")
-        if not isinstance(session, ZddSession) or not session.visit.touched:
+        if isinstance(session, ZddSession):
+            self._save(app, session, response)
+            session.accessed = accessed  # by the application, not by us
+
+    def _save(self, app: Flask, session: ZddSession, response: Response) -> None:
+        visit = session.visit
+        if app.config["SESSION_REFRESH_EACH_REQUEST"] is True:
+            with contextlib.suppress(SessionUnavailable):
+                visit.load()
+        if not visit.touched:
             return
-        turn = session.visit.turn
-        if turn.loaded:
-            self._settle(app, session, turn)
-        if not session.visit.attached:
-            self._leave(session.visit, turn, response)
+        if visit.turn.loaded:
+            self._settle(app, session, visit.turn)
+        if not visit.attached:
+            self._leave(visit, visit.turn, response)
 
     def get_cookie_name(self, app: Flask) -> str:
         """``SESSION_COOKIE_NAME`` as it stands; if it is Flask's ``session``, ours with its ``__Host-`` prefix."""
@@ -97,20 +107,16 @@ class ZddSessionInterface(SessionInterface):
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """``True`` unless ``sessions.insecure`` says otherwise, or this is plain http on a loopback or test host."""
-        if super().get_cookie_secure(app) or self.partitioned(app):
+        if super().get_cookie_secure(app) or app.config.get("SESSION_COOKIE_PARTITIONED"):
             return True
         insecure = self.zdd.settings.sessions.insecure
         if insecure is not None:
             return not insecure
         return not (has_request_context() and is_local(exchange_of(request, self.zdd)[0]))
 
-    def partitioned(self, app: Flask) -> dict[str, bool]:
-        """``SESSION_COOKIE_PARTITIONED``, which Flask knows since 3.1."""
-        return {"partitioned": True} if app.config.get("SESSION_COOKIE_PARTITIONED") else {}
-
-    def say_plain(self, app: Flask, name: str) -> None:
+    def say_plain(self, name: str) -> None:
         """Say once that the cookie is not Secure here."""
-        if not self._said and not self.get_cookie_secure(app):
+        if not self._said:
             self._said = True
             _log.warning("plain http: the session cookie is %s here, without Secure; over https it has it", name)
 
@@ -118,9 +124,11 @@ class ZddSessionInterface(SessionInterface):
         if session.said is False and turn.renewal is Renewal.NONE:
             turn.begin(turn.id, turn.stored)
         elif turn.savable and self._emptied(session, turn):
-            turn.logout(session.visit.present())
+            turn.emptied = True
         elif turn.savable and turn.lifetime is None and (turn.id is not None or len(turn.fields)):
             self._renew_life(app, session, turn)
+        if turn.lifetime is not None or turn.leaving or turn.emptied:
+            session.visit.name_cookie()
 
     def _emptied(self, session: ZddSession, turn: Turn) -> bool:
         return turn.id is not None and turn.user is None and session.modified and not len(turn.fields)

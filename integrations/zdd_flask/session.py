@@ -43,7 +43,7 @@ class ZddSession(Attributes, SessionMixin):
     """
 
     accessed = False
-    """Whether the application has looked at it; set by Flask. The answer then has ``Vary: Cookie``."""
+    """Whether the application has looked at it; set by Flask, since 3.1.3. The answer then has ``Vary: Cookie``."""
 
     def __init__(self, visit: Visit) -> None:
         self.visit = visit
@@ -53,6 +53,7 @@ class ZddSession(Attributes, SessionMixin):
 
     @property
     def _turn(self) -> Turn:  # type: ignore[override]
+        self.accessed = True
         return self.visit.load()
 
     def __repr__(self) -> str:
@@ -100,7 +101,7 @@ class ZddSession(Attributes, SessionMixin):
         self.logout()
 
     @property
-    def modified(self) -> bool:  # type: ignore[override]
+    def modified(self) -> bool:
         """Whether there is something to save. ``False``, set by hand, drops what was changed so far."""
         if self.said is not None:
             return self.said
@@ -148,7 +149,7 @@ class ZddSession(Attributes, SessionMixin):
     def logout(self) -> None:
         """End the session; needs no load. The cookie is deleted once Redis has confirmed it, else the answer is 503."""
         self.visit.turn.logout(self.visit.present())
-        self.said = True
+        self.accessed = self.said = True
 
     def rotate(self) -> None:
         """Give the session a new id, after a change of privilege that is no login; the old one becomes a marker."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
 from werkzeug.http import dump_cookie
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Visit", "exchange_of"]
 
 _OWN = "zdd_flask.exchange"
-
-_log = logging.getLogger("zdd.sessions")
 
 
 def exchange_of(request: Request, zdd: ZeroDowntime) -> tuple[Exchange, bool]:
@@ -54,6 +51,8 @@ class Visit:
         zdd: the service.
 
     Attributes:
+        exchange: the request's; a private one where nobody performs a leave.
+        attached: somebody performs it.
         touched: there is a turn, so there may be something to save.
         session: what the application holds.
     """
@@ -65,8 +64,8 @@ class Visit:
         self._interface = interface
         self._app = app
         self.exchange, self.attached = exchange_of(request, zdd)
-        self._ids: tuple[SessionId, ...] | None = None
         self._failure: Exception | None = None
+        self._words: dict[str, Any] | None = None
 
     @cached_property
     def turn(self) -> Turn:
@@ -88,7 +87,6 @@ class Visit:
             return turn
         if self._failure is not None:
             raise self._failure
-        self.exchange.response_headers.append(("vary", "Cookie"))
         try:
             finish(self.zdd.sessions.keeper.load(turn, self.present(), self.exchange.store))
         except Exception as error:
@@ -111,6 +109,28 @@ class Visit:
         """Save now; see `zdd_sdk.sessions.Session.save`."""
         finish(self.zdd.sessions.save(self.exchange))
 
+    def name_cookie(self) -> dict[str, Any]:
+        """Ask the application once how the cookie is to be written; in its request context, before the leave.
+
+        Raises:
+            ValueError: a word that cannot stand in a ``Set-Cookie`` header.
+        """
+        if self._words is None:
+            interface, app = self._interface, self._app
+            words: dict[str, Any] = {
+                "key": interface.get_cookie_name(app),
+                "domain": interface.get_cookie_domain(app),
+                "path": interface.get_cookie_path(app),
+                "secure": interface.get_cookie_secure(app),
+                "httponly": interface.get_cookie_httponly(app),
+                "samesite": interface.get_cookie_samesite(app),
+            }
+            if app.config.get("SESSION_COOKIE_PARTITIONED"):  # Flask knows it since 3.1
+                words["partitioned"] = interface.get_cookie_partitioned(app)
+            dump_cookie(**words)
+            self._words = words
+        return self._words
+
     def _deliver(self, turn: Turn) -> None:
         if turn.issued is not None:
             identity, life = turn.issued
@@ -123,19 +143,9 @@ class Visit:
         expires = self._interface.get_expiration_time(self._app, self.session)
         self._put(value, expires=expires, max_age=life if expires is None else None)
 
-    def _put(self, value: str, **life: object) -> None:
-        interface, app = self._interface, self._app
-        name = interface.get_cookie_name(app)
-        line = dump_cookie(
-            name,
-            value,
-            domain=interface.get_cookie_domain(app),
-            path=interface.get_cookie_path(app),
-            secure=interface.get_cookie_secure(app),
-            httponly=interface.get_cookie_httponly(app),
-            samesite=interface.get_cookie_samesite(app),
-            **interface.partitioned(app),
-            **life,  # type: ignore[arg-type]
-        )
-        interface.say_plain(app, name)
-        put_cookie(self.exchange, name, line)
+    def _put(self, value: str, **life: Any) -> None:
+        words = self.name_cookie()
+        if not words["secure"]:
+            self._interface.say_plain(words["key"])
+        self.exchange.response_headers.append(("vary", "Cookie"))
+        put_cookie(self.exchange, words["key"], dump_cookie(value=value, **words, **life))

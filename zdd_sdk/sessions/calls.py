@@ -61,8 +61,8 @@ class SessionCalls:
                 return _script("create", keys, self._create(operation), vital=operation.vital)
             case Save(place):
                 return _script("save", place.keys, self._save(operation))
-            case Mark(place, revision, keep):
-                return _script("mark", place.keys, (self._grace, revision, int(keep), grace))
+            case Mark(place, revision, keep, vital):
+                return _script("mark", place.keys, (self._grace, revision, int(keep), grace), vital=vital)
             case Delete(place, vital):
                 return _script("end", place.keys, (grace,), vital=vital)
             case ListDevices(index):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zdd_sdk.errors import SessionValueError
 
-__all__ = ["AS_CONFIGURED", "LONGEST", "Lifetime", "choose_lifetime"]
+__all__ = ["AS_CONFIGURED", "LONGEST", "OVER", "Lifetime", "choose_lifetime"]
 
 LONGEST = 36_500 * 86_400
 """Seconds: a century; what lies beyond would leave the numbers Redis' Lua keeps exact."""
@@ -52,6 +52,9 @@ class Lifetime:
 
 
 AS_CONFIGURED = Lifetime()
+
+OVER = Lifetime(life=0)
+"""Of a session that ends when it is saved."""
 
 
 def choose_lifetime(

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_FIELDS",
     "MAX_NAME",
     "MAX_USER",
+    "REVISION",
     "Stored",
     "changed_since",
     "check_name",
@@ -33,6 +34,9 @@ LAYOUT = 1
 
 ATTRIBUTE = b"a:"
 """Prefix of the fields that hold attributes."""
+
+REVISION = b"_g"
+"""The field that counts the saves."""
 
 MAX_NAME = 255
 """Bytes of an attribute's name in UTF-8."""
@@ -114,7 +118,7 @@ def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
         now=now,
         created=_number(raw, b"_c"),
         ends=_number(raw, b"_x"),
-        revision=_number(raw, b"_g"),
+        revision=_number(raw, REVISION),
         user=user.decode(errors="replace") if user is not None else None,
         writer=raw.get(b"_w", b"unknown").decode(errors="replace"),
         reader=_number(raw, b"_n"),

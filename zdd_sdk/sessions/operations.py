@@ -84,11 +84,19 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Turn a session into a marker; ``keep`` its data readable, or empty it."""
+    """Turn a session into a marker.
+
+    Attributes:
+        place: where it lies.
+        revision: of what was copied from it.
+        keep: its data readable; else it is emptied.
+        vital: Redis refusing it is an error to raise, not a reply: nobody may believe to be logged out.
+    """
 
     place: Place
     revision: int
     keep: bool
+    vital: bool = False
 
 
 @dataclass(frozen=True, slots=True)

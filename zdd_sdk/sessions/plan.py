@@ -21,12 +21,13 @@ from dataclasses import replace
 
 from zdd_sdk.errors import SessionConflict, ZddError
 from zdd_sdk.sessions.ids import Place, SessionId
-from zdd_sdk.sessions.lifetime import AS_CONFIGURED, Lifetime
+from zdd_sdk.sessions.lifetime import AS_CONFIGURED, OVER, Lifetime
 from zdd_sdk.sessions.merge import MAX_ROUNDS
 from zdd_sdk.sessions.merge import Operation as Merge
 from zdd_sdk.sessions.model import (
     ATTRIBUTE,
     LAYOUT,
+    REVISION,
     Stored,
     changed_since,
     check_size,
@@ -78,16 +79,13 @@ class Plan:
         self._more = False
         self._sets: dict[str, bytes] = {}
         self._deletes: set[str] = set()
+        self._ending: list[Mark | Delete] = []
         self._new: SessionId | None = None
         self._before = turn.stored
         self._renewal = turn.renewal
         self.waves: list[list[Operation]] = []
-        first: list[Operation] = (
-            [] if turn.closed else [Delete(place(identity), vital=True) for identity in turn.leaving]
-        )
-        if save and turn.savable:
-            first += self._changes()
-        if first:
+        changes = self._changes() if save and turn.savable else []
+        if first := self._ends(begins=any(isinstance(change, Create) for change in changes)) + changes:
             self.waves.insert(0, first)
 
     @property
@@ -98,19 +96,19 @@ class Plan:
     @property
     def logs_out(self) -> bool:
         """Whether it carries out a logout that Redis has not confirmed yet."""
-        return bool(self._turn.leaving)
+        return bool(self._turn.leaving) or self._turn.emptied
 
     def take(self, replies: Sequence[Reply]) -> None:
         """Take the replies to the first wave, in order; there may be another one then."""
         wave = self.waves.pop(0)
         answers = list(zip(wave, replies, strict=True))
-        self._take_deletes([reply for operation, reply in answers if isinstance(operation, Delete)])
+        self._take_ends([reply for operation, reply in answers if operation in self._ending])
         for operation, reply in answers:
             if reply.status == "error":
                 self._turn.refused = reply.message
             if isinstance(operation, Create):
                 self._take_create(operation, reply)
-            elif isinstance(operation, Mark):
+            elif isinstance(operation, Mark) and operation not in self._ending:
                 self._take_mark(reply)
             elif isinstance(operation, Save):
                 self._take_save(operation, reply)
@@ -146,6 +144,9 @@ class Plan:
 
     def _save_changes(self, identity: SessionId) -> list[Operation]:
         turn = self._turn
+        if turn.emptied and turn.stored is not None:
+            revision = {REVISION: b"%d" % turn.stored.revision}
+            return [replace(self._save(identity, {}, set()), lifetime=OVER, expected=revision)]
         if not (self._sets or self._deletes or turn.lifetime or turn.extra):
             return []
         save, created = self._save(identity, self._sets, self._deletes), turn.stored.created if turn.stored else 0
@@ -199,8 +200,21 @@ class Plan:
         token = secrets.token_bytes(_TOKEN_BYTES)
         return Save(self._place(identity), token, _named(sets), [field_name(name) for name in sorted(deletes)])
 
-    def _take_deletes(self, replies: Sequence[Reply]) -> None:
-        if self._turn.leaving and replies and all(reply.status == "ok" for reply in replies):
+    def _ends(self, *, begins: bool) -> list[Operation]:
+        """End what a logout leaves behind.
+
+        Where a new session begins at once, the old id stays as an empty marker: a request under way with it must
+        not be taken for a new visitor's, and replace the new cookie with one of its own.
+        """
+        places = [] if self._turn.closed else [self._place(identity) for identity in self._turn.leaving]
+        self._ending = [
+            Mark(place, 0, keep=False, vital=True) if begins and not self._cluster else Delete(place, vital=True)
+            for place in places
+        ]
+        return list(self._ending)
+
+    def _take_ends(self, replies: Sequence[Reply]) -> None:
+        if self._turn.leaving and replies and all(reply.status in {"ok", "none"} for reply in replies):
             self._turn.leaving, self._turn.ended = (), True
 
     def _take_create(self, create: Create, reply: Reply) -> None:
@@ -285,9 +299,11 @@ class Plan:
                 self._turn.follow(save.place.after(reply.moved))
         elif reply.status == "ended":
             self._turn.expired()
+            self._turn.emptied = False
         elif reply.status == "changed":
             self._turn.conflicts += 1
-            self._ask(lambda: self._rebased(save, reply.fields))
+            emptied, self._turn.emptied = self._turn.emptied, False
+            self._ask(self._changes if emptied else lambda: self._rebased(save, reply.fields))
         elif reply.status == "gone" and self._new is None:
             self._turn.gone = True
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from zdd_sdk.sessions.devices import Entry, write_entry
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import LAYOUT, Stored, read_stored
+from zdd_sdk.sessions.model import LAYOUT, REVISION, Stored, read_stored
 from zdd_sdk.sessions.operations import (
     Create,
     Delete,
@@ -191,7 +191,8 @@ class Shelf:
         if kept is None or kept.stored.marker:
             return Reply("gone")
         if change.token not in kept.tokens:
-            found = {name: kept.raw.get(name, b"") for name in change.expected}
+            raw = {**kept.raw, REVISION: b"%d" % kept.stored.revision}
+            found = {name: raw.get(name, b"") for name in change.expected}
             if found != change.expected:
                 return Reply("changed", fields=found)
             if change.lifetime is not None:
@@ -223,7 +224,7 @@ class Shelf:
             return Reply("none")
         self._unlist(kept, key)
         changed = dict(kept.raw) if keep and kept.stored.revision != revision else {}
-        if not kept.stored.marker:
+        if not (kept.stored.marker and keep):
             ends = self._clock() + round(self._settings.login_grace * 1000)
             user = kept.stored.user if keep else None
             kept.stored = replace(kept.stored, marker=True, ends=ends, user=user)

@@ -57,6 +57,7 @@ class Turn:
         lifetime: another lifetime is wanted.
         extra: raw fields of another layer, to be written with the next save or create.
         leaving: sessions a logout has to end.
+        emptied: end the session, if nobody else has changed it since it was loaded; else only save what was deleted.
         ended: Redis has confirmed the logout, so the cookie may be deleted.
         issued: id and Max-Age (``None``: as long as the browser runs) of the cookie to set.
         gone: a save found that the session had ended.
@@ -89,6 +90,7 @@ class Turn:
         self.lifetime: Lifetime | None = None
         self.extra: Mapping[bytes, bytes] = {}
         self.leaving: tuple[SessionId, ...] = ()
+        self.emptied = False
         self.ended = False
         self.issued: tuple[SessionId, int | None] | None = None
         self.gone = False
@@ -264,7 +266,7 @@ class Turn:
         self.leaving = tuple(dict.fromkeys([*self.leaving, *ids, *known]))
         self.begin()
         self.available, self.renewal, self.keep, self.gone = available, Renewal.NONE, True, False
-        self.lifetime, self.begun = None, False
+        self.lifetime, self.begun, self.emptied = None, False, False
 
     def moved(self, fields: Mapping[str, bytes]) -> dict[str, bytes]:
         """Return attributes as they are to be stored at home."""

@@ -399,3 +399,24 @@ def test_a_login_keeps_its_data_though_another_login_has_emptied_the_old_id(flow
     session.login("ada")
     visitor.receive(flow(visitor.depart(exchange)))
     assert flow(visitor.visit(state)).result == ("ada", {"cart": [1]})
+
+
+async def begin_anew(session):
+    """A logout, and another visitor at the same browser in the same request."""
+    session.logout()
+    session["x"] = 2
+
+
+def test_a_logout_that_begins_anew_leaves_an_empty_marker(flow, visitor, hash_of):
+    """A request under way with the old id is no new visitor's: it must not put another cookie over the new one."""
+    flow(visitor.visit(writing(x=1)))
+    old = visitor.cookie
+    reply = flow(visitor.visit(begin_anew))
+    assert reply.cookie is not None
+    assert visitor.cookie != old
+    assert flow(visitor.visit(state)).result == (None, {"x": 2})
+    visitor.cookie = old
+    late = flow(visitor.visit(writing(x=3)))
+    assert isinstance(late.error, SessionReadOnly)
+    assert late.cookie is None
+    assert b"a:x" not in hash_of(old)

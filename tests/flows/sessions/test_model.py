@@ -171,7 +171,9 @@ class Machine(RuleBasedStateMachine):
     def model_of(self, request, status):
         """Apply a request to the model; the number of the session it started, if any."""
         if request.logout and request.number is not None:
-            self.records.pop(request.number, None)
+            begins = status < 500 and (request.login or request.now)
+            if self.records.pop(request.number, None) is not None and begins:
+                self.records[request.number] = Record({}, marker=True, emptied=True)
             request.number = None
         if status >= 500 or request.read_only:
             return None
@@ -195,7 +197,7 @@ class Machine(RuleBasedStateMachine):
                 fields.pop(name, None)
                 if name in old.fields:
                     fields[name] = old.fields[name]
-        if old is not None and not old.marker:
+        if old is not None and not request.from_marker and not (old.marker and request.keep):
             kept = Record(copy.deepcopy(old.fields), old.user) if request.keep else Record({})
             self.records[request.number] = Record(kept.fields, kept.user, marker=True, emptied=not request.keep)
         return self.create(Record(copy.deepcopy(fields), request.user))

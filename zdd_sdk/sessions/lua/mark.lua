@@ -18,7 +18,7 @@ if gone then
 end
 -- a marker without a beginning was emptied by another user's login: there is nothing to bring along
 if meta['_g'] == ARGV[2] or ARGV[3] ~= '1' or not meta['_c'] then fields = {} end
-if meta['_k'] then return {'ok', fields} end
+if meta['_k'] and ARGV[3] == '1' then return {'ok', fields} end
 
 local grace = tonumber(ARGV[1])
 if grace == 0 or ARGV[3] ~= '1' then redis.call('DEL', key) end
