@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,22 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.http import http_date
 
+from zdd_django.service import get_zdd
 from zdd_sdk.http import Exchange, cookie_values, current_exchange
+from zdd_sdk.http.cookies import MAX_COOKIE_VALUES
 from zdd_sdk.sessions.cookies import is_local
 from zdd_sdk.web import environ_exchange
 
-__all__ = ["Profile", "exchange_of", "forget_profiles", "presented", "profile_of", "remove_cookie", "write_cookie"]
+__all__ = [
+    "Profile",
+    "choose_profile",
+    "exchange_of",
+    "forget_profiles",
+    "presented",
+    "profile_of",
+    "remove_cookie",
+    "write_cookie",
+]
 
 _log = logging.getLogger("zdd.sessions")
 _TEST_HOST = "testserver"
@@ -53,12 +64,15 @@ def forget_profiles() -> None:
 
 def profile_of(request: HttpRequest) -> Profile:
     """Return name and flag of the session's cookie for this request."""
-    world, local = _profiles()
-    if world == local:
-        return world
     host = request.META.get("HTTP_HOST") or request.META.get("SERVER_NAME", "")
+    return choose_profile(host, lambda: exchange_of(request))
+
+
+def choose_profile(host: str, exchange: Callable[[], Exchange]) -> Profile:
+    """Return name and flag of the session's cookie for this host, and this exchange if it matters."""
+    world, local = _profiles()
     # Django's test client, https or not: it looks for the cookie under SESSION_COOKIE_NAME.
-    if host.partition(":")[0] != _TEST_HOST and not is_local(exchange_of(request)):
+    if world == local or (host.partition(":")[0] != _TEST_HOST and not is_local(exchange())):
         return world
     _say_once(local.name, world.name)
     return local
@@ -76,15 +90,17 @@ def exchange_of(request: HttpRequest) -> Exchange:
 
 
 def presented(request: HttpRequest) -> tuple[str, ...]:
-    """Return every value the request carries under our cookie's name, at most four."""
+    """Return every value the request carries under our cookie's name, or one to be read as well; at most four."""
     header = request.META.get("HTTP_COOKIE", "")
     parsed = request.__dict__.get("COOKIES")
-    if settings.SESSION_COOKIE_NAME not in header and not parsed:
+    others = get_zdd().settings.sessions.also_read_cookies
+    if settings.SESSION_COOKIE_NAME not in header and not parsed and not others:
         return ()
-    name = profile_of(request).name
-    values = cookie_values(_cookie_headers(request, header), name)
-    extra = (parsed or {}).get(name)
-    return values if extra is None or extra in values else (*values, extra)
+    lines = _cookie_headers(request, header)
+    names = (profile_of(request).name, *others)
+    values = [value for name in names for value in cookie_values(lines, name)]
+    values += [parsed[name] for name in names if parsed and name in parsed]
+    return tuple(dict.fromkeys(values))[:MAX_COOKIE_VALUES]
 
 
 def _cookie_headers(request: HttpRequest, header: str) -> list[str]:
@@ -109,21 +125,33 @@ def write_cookie(request: HttpRequest, response: HttpResponseBase, value: str, m
         httponly=settings.SESSION_COOKIE_HTTPONLY,
         samesite=settings.SESSION_COOKIE_SAMESITE,
     )
+    for other in _others(request):
+        _delete(response, other, secure=profile.secure)
     _forbid_storing(response)
 
 
 def remove_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
     """Delete the cookie; only after Redis has confirmed a logout."""
     profile = profile_of(request)
+    for name in (profile.name, *_others(request)):
+        _delete(response, name, secure=profile.secure)
+    _forbid_storing(response)
+
+
+def _others(request: HttpRequest) -> Iterator[str]:
+    """The browser is left one cookie: with two names in it, which session it shows would depend on the release."""
+    return (name for name in get_zdd().settings.sessions.also_read_cookies if name in request.COOKIES)
+
+
+def _delete(response: HttpResponseBase, name: str, *, secure: bool) -> None:
     response.delete_cookie(
-        profile.name,
+        name,
         path=settings.SESSION_COOKIE_PATH,
         domain=settings.SESSION_COOKIE_DOMAIN,
         samesite=settings.SESSION_COOKIE_SAMESITE,
     )
-    if profile.secure:
-        response.cookies[profile.name]["secure"] = True
-    _forbid_storing(response)
+    if secure:
+        response.cookies[name]["secure"] = True
 
 
 def _forbid_storing(response: HttpResponseBase) -> None:

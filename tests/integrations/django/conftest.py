@@ -9,11 +9,11 @@ from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.integrations.django.project.settings"
 import django
+import pytest
 
 django.setup()
 del os.environ["DJANGO_SETTINGS_MODULE"]  # servers that other tests start must not inherit it
 
-import pytest
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import setup_test_environment, teardown_test_environment
@@ -41,14 +41,17 @@ def database() -> Iterator[None]:
 def configured(real_engine: Any) -> Iterator[Callable[..., ZeroDowntime]]:
     """Set ZDD, and other settings, for this test: ``configured(sessions={…}, _SESSION_COOKIE_AGE=9)``."""
     entered: list[override_settings] = []
+    built: list[ZeroDowntime] = []
+    """Kept until loops are closed, and connections with them."""
 
     def configure(url: str = real_engine.url, **options: Any) -> ZeroDowntime:
         django_own = {name[1:]: options.pop(name) for name in list(options) if name.startswith("_")}
         base = {"service": "project", "environment": "test", "secret": ("s" * 40,), "redis_url": url}
         zdd = {**base, "store": ROOMY, "fleet": {"enabled": False}, **options}
-        entered.append(override_settings(ZDD=zdd, **django_own))
+        entered.append(override_settings(**{"ZDD": zdd, **django_own}))
         entered[-1].enable()
-        return get_zdd()
+        built.append(get_zdd())
+        return built[-1]
 
     yield configure
     for override in reversed(entered):

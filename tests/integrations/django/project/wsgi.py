@@ -1,0 +1,8 @@
+"""The project, served."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.integrations.django.project.settings")
+application = get_wsgi_application()
