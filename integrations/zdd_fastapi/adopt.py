@@ -106,6 +106,8 @@ class _StarletteCookie:
         self._read: dict[str, Any] = dict(scope["session"])
         self._modified = False
         self.left: dict[str, Any] = {}
+        always = not hasattr(scope["session"], "modified")
+        self.lifetime: float | None = middleware.max_age if always else None
 
     def show(self, values: Mapping[str, Any]) -> None:
         """Have the application see these values; that is no modification of its own."""

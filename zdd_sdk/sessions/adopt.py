@@ -90,7 +90,7 @@ RETIRED = b"adopt-retired"
 """Field that ``final`` sets, and an agreement takes away; apart from the link, so that neither overwrites the other."""
 
 _DIGEST = 10
-_TEXT = re.compile(r"([0-9a-f]{0,20})\.([0-9]{1,15})\.([0-9a-f]{20}|-)", re.ASCII)
+_TEXT = re.compile(r"([0-9a-f]{0,20})\.([0-9]{1,15})\.([0-9a-f]{20}|-)\.([0-9]{1,15})", re.ASCII)
 
 
 class Verdict(Enum):
@@ -114,16 +114,18 @@ class Link:
         identity: `identity_mark` of our session.
         revision: of our session.
         fingerprint: of the framework's; empty: there was none.
+        at: server time, ms since 1970.
     """
 
     identity: str
     revision: int
     fingerprint: str
+    at: int = 0
 
     @property
     def text(self) -> str:
         """As it is stored, in Redis and in a cookie."""
-        return f"{self.identity}.{self.revision}.{self.fingerprint or '-'}"
+        return f"{self.identity}.{self.revision}.{self.fingerprint or '-'}.{self.at}"
 
     @classmethod
     def parse(cls, text: str) -> Link | None:
@@ -131,7 +133,7 @@ class Link:
         match = _TEXT.fullmatch(text)
         if match is None:
             return None
-        return cls(match[1], int(match[2]), "" if match[3] == "-" else match[3])
+        return cls(match[1], int(match[2]), "" if match[3] == "-" else match[3], int(match[4]))
 
 
 @dataclass(frozen=True, slots=True)

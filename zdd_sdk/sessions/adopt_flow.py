@@ -47,6 +47,9 @@ __all__ = ["Adopted", "Adoption", "Legacy", "LegacyRefused"]
 
 logger = logging.getLogger("zdd.sessions")
 
+_WORN = 0.1
+"""Part of its life after which the framework's copy is prolonged; ours has the same."""
+
 _ROUNDS = 4
 """How often a request looks again because another one has saved meanwhile."""
 
@@ -60,9 +63,11 @@ class Legacy(Protocol):
 
     Attributes:
         in_browser: the whole session lies in its cookie.
+        lifetime: seconds it lives after a write, where the framework writes it in each request to prolong it.
     """
 
     in_browser: bool
+    lifetime: float | None
 
     async def read(self) -> dict[str, Any]:
         """Return its fields; empty if there is none. Raises whatever the framework raises if it is out of reach."""
@@ -207,8 +212,15 @@ class Adoption:
             await self._save_ours(exchange, one)
         elif touched or one.verdict in {Verdict.ADOPT, Verdict.OURS, Verdict.LEGACY}:
             await self._write_both(exchange, one)
-        else:
-            await self._legacy_write(one, None)
+        elif self._due(one):
+            await self._write_both(exchange, one, refresh=True)
+
+    def _due(self, one: Adopted) -> bool:
+        """Whether the framework, which prolongs its session by writing it, would have done so long ago."""
+        stored, link, life = one.turn.stored, _link_of(one.turn), one.legacy.lifetime
+        if stored is None or link is None or life is None or self._step == "final":
+            return False
+        return stored.now - link.at > life * 1000 * _WORN
 
     # reading
 
@@ -380,22 +392,28 @@ class Adoption:
 
     # writing
 
-    async def _write_both(self, exchange: Exchange, one: Adopted) -> None:
+    async def _write_both(self, exchange: Exchange, one: Adopted, *, refresh: bool = False) -> None:
         """Announce, save ours, write the framework's, agree: until nobody came in between."""
         turn, announced = one.turn, set[bytes]()
         for again in range(_ROUNDS):
             values = self._values(turn)
             coming = self._coming(one, values)
             revision = self._announce(one, coming, announced)
+            # a cookie that is right already is not sent again: a parallel logout may have deleted it
+            due = again or refresh or coming != one.seen_print
+            shown = values if coming is not None and due else None
+            # where an id is given up, the truth comes first: an error must leave the old one as it was
+            first = self._step == "mirror" and not revision
+            if first:
+                await self._legacy_write(one, shown)
             if not await self._save(exchange, one):
                 return
             if turn.behind and revision:
                 self.tally.count("merged")
                 await self._reload(exchange, turn)
                 continue
-            # a cookie that is right already is not sent again: a parallel logout may have deleted it
-            due = coming is not None and (again or coming != one.seen_print)
-            await self._legacy_write(one, values if due else None)
+            if not first:
+                await self._legacy_write(one, shown)
             if one.unwritten or coming is None or await self._settle(exchange, one, coming, announced):
                 return
             self.tally.count("merged")
@@ -469,7 +487,7 @@ class Adoption:
         turn = one.turn
         if turn.id is None or turn.stored is None or exchange.store is None:
             return True
-        link = Link(identity_mark(turn.id), turn.stored.revision, coming)
+        link = Link(identity_mark(turn.id), turn.stored.revision, coming, turn.stored.now)
         call = _settle_call(self._sessions.keeper.key(turn.id), link, announced)
         try:
             (agreed,) = await exchange.store.ask(call)
