@@ -16,7 +16,7 @@ from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.homes import everywhere, other_homes
 from zdd_sdk.sessions.ids import Place, Places, SessionId, mint_id, random_tag
 from zdd_sdk.sessions.model import LAYOUT, Stored
-from zdd_sdk.sessions.operations import Load, Operation, Reply
+from zdd_sdk.sessions.operations import Create, Load, Operation, Reply
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.stale import StaleCopies
 from zdd_sdk.sessions.stock import Shelf
@@ -24,9 +24,12 @@ from zdd_sdk.sessions.turn import Turn
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, Keys, Store
 
-__all__ = ["Keeper"]
+__all__ = ["LARGE_FIELD", "Keeper"]
 
 logger = logging.getLogger("zdd.sessions")
+
+LARGE_FIELD = 32 * 1024
+"""Bytes of an attribute beyond which saves of it are counted as ``large``; half of what is refused by default."""
 
 
 class Keeper:
@@ -41,7 +44,8 @@ class Keeper:
 
     Attributes:
         counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's),
-            ``clashes`` (`SessionConflict`), ``unavailable``, and ``undecodable`` by the release that wrote.
+            ``clashes`` (`SessionConflict`), ``unavailable``, ``rotations``, ``large`` (saves with a field beyond
+            `LARGE_FIELD`), and ``undecodable`` by the release that wrote.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Keeper:
             "clashes": 0,
             "unavailable": 0,
             "rotations": 0,
+            "large": 0,
             "undecodable": {},
         }
 
@@ -161,6 +166,7 @@ class Keeper:
 
     def calls(self, wave: Sequence[Operation]) -> list[Call[Reply]]:
         """Build the calls of a wave, for a trip that carries others' calls, too."""
+        self._note_large(wave)
         return [self._calls.call(operation) for operation in wave]
 
     async def ask(self, store: Store | None, wave: Sequence[Operation]) -> Sequence[Reply]:
@@ -206,6 +212,17 @@ class Keeper:
     def everywhere(self, ids: Iterable[SessionId]) -> tuple[SessionId, ...]:
         """Return each id in each place its session may lie in, each once."""
         return everywhere(ids, len(self._homes))
+
+    def _note_large(self, wave: Sequence[Operation]) -> None:
+        for operation in wave:
+            written = operation.fields if isinstance(operation, Create) else getattr(operation, "sets", {})
+            if any(len(data) > LARGE_FIELD for data in written.values()):
+                if not self.counters["large"]:
+                    name, data = max(written.items(), key=lambda pair: len(pair[1]))
+                    logger.warning(
+                        "session field %r has %d bytes, which every request reads (said once)", name, len(data)
+                    )
+                self.counters["large"] += 1
 
     def _begin_anew(self, turn: Turn, store: Store | None) -> None:
         """Begin for a visitor who has no session yet: no trip, so what is known of Redis has to do."""
