@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask, Response, current_app
 from flask.sessions import SecureCookieSessionInterface
 
+from zdd_flask.adopt import adopt_sessions
 from zdd_flask.commands import zdd_commands
 from zdd_flask.interface import DUE, ZddSessionInterface
 from zdd_flask.login import follow_flask_login
@@ -84,6 +85,8 @@ class Zdd:
 
 
 def _keep_sessions(app: Flask, zdd: ZeroDowntime) -> None:
+    if adopt_sessions(app, zdd):
+        return
     rival = app.session_interface
     if type(rival) is not SecureCookieSessionInterface:
         _log.warning("%s is replaced by zdd's sessions; sessions.enabled=False keeps it", type(rival).__name__)
