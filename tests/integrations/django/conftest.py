@@ -7,13 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.integrations.django.project.settings"
 import django
 import pytest
-
-django.setup()
-del os.environ["DJANGO_SETTINGS_MODULE"]  # servers that other tests start must not inherit it
-
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import setup_test_environment, teardown_test_environment
@@ -24,6 +19,10 @@ from tests.integrations.django.project.views import make_user
 from zdd_django import get_zdd
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.testing.tap import RespTap
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.integrations.django.project.settings"
+django.setup()
+del os.environ["DJANGO_SETTINGS_MODULE"]  # servers that other tests start must not inherit it
 
 
 @pytest.fixture(scope="session", autouse=True)

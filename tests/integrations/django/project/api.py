@@ -13,7 +13,7 @@ from rest_framework.viewsets import ViewSet
 
 
 class Cart(APIView):
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = (SessionAuthentication,)
 
     def get(self, request: Request) -> Response:
         return Response({"cart": request.session.get("cart", [])})
@@ -25,8 +25,8 @@ class Cart(APIView):
 
 
 class Orders(ViewSet):
-    authentication_classes = [SessionAuthentication]
-    permission_classes = [IsAuthenticated]
+    authentication_classes = (SessionAuthentication,)
+    permission_classes = (IsAuthenticated,)
 
     def list(self, request: Request) -> Response:
         return Response({"user": request.user.get_username()})
