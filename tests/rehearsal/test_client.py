@@ -132,3 +132,81 @@ def test_informational_answers_are_passed_over_and_headers_kept() -> None:
 
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     play(answering(early + b"HTTP/1.1 204 No Content\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n"), client)
+
+
+EVENTS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:\r\n"
+
+
+def streaming(end: bytes | None) -> Serve:
+    """Begin a stream and end it with these bytes, or never."""
+
+    async def serve(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(EVENTS + (end or b""))
+        if end is None:
+            await reader.read()
+
+    return serve
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", None], ids=["the server ends it", "our patience does"])
+def test_a_stream_is_heard_until_it_ends_or_our_patience_does(end: bytes | None) -> None:
+    async def client(port: int) -> None:
+        line = Line("127.0.0.1", port)
+        await line.connect()
+        found = await line.exchange("GET", "/", [("Host", "x")], b"", patience=0.3 if end is None else 5.0)
+        assert (found.status, found.body) == (200, b"data:")
+        assert line.open == (end is not None)
+        line.close()
+
+    play(streaming(end), client)
+
+
+@pytest.mark.parametrize("when", [0.0, 0.3], ids=["before it begins", "later"])
+def test_who_hangs_up_has_heard_what_came_until_then(when: float) -> None:
+    async def client(port: int) -> None:
+        line = Line("127.0.0.1", port)
+        await line.connect()
+        asyncio.get_running_loop().call_later(when, line.hang_up)
+        found = await line.exchange("GET", "/", [("Host", "x")], b"", patience=9.0)
+        line.hang_up()
+        assert found.status == 200
+        assert not line.open
+
+    play(streaming(None), client)
+
+
+def test_hanging_up_does_not_cut_an_answer_that_ends_by_itself() -> None:
+    async def client(port: int) -> None:
+        line = Line("127.0.0.1", port)
+        await line.connect()
+        line.hang_up()
+        assert await ask(line) == b"ok"
+        line.close()
+
+    play(answering(OK), client)
+
+
+def test_a_stream_that_breaks_off_is_a_reset() -> None:
+    async def client(port: int) -> None:
+        line = Line("127.0.0.1", port)
+        await line.connect()
+        with pytest.raises(Broken, match="reset"):
+            await line.exchange("GET", "/", [("Host", "x")], b"", patience=5.0)
+        line.close()
+
+    play(streaming(b""), client)
+
+
+def test_a_stream_that_never_begins_is_a_timeout() -> None:
+    async def silent(reader, writer) -> None:
+        await reader.read()
+
+    async def client(port: int) -> None:
+        line = Line("127.0.0.1", port)
+        await line.connect()
+        with pytest.raises(Broken, match="timeout"):
+            await line.exchange("GET", "/", [("Host", "x")], b"", patience=0.1)
+        line.close()
+
+    play(silent, client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.rehearsal.harness import APPS, KEPT, STUBBORN, UVICORN, Silent, plan, rehearsed
@@ -34,6 +35,21 @@ def test_negative_control_without_the_sdk_requests_and_logins_are_lost(tmp_path:
     assert set(summary.failures) <= {"reset", "refused"}
     assert summary.lost_logins > 0
     assert (summary.ok, summary.sdk) == (False, False)
+
+
+def test_streams_are_ended_by_the_drain_and_begun_elsewhere(tmp_path: Path) -> None:
+    made = plan(KEPT, scenario="listening.py", strategy="blue-green", rollback=False, env=SHORT_DRAIN, router_lag=0.05)
+    result, summary = rehearsed(tmp_path, msgspec.structs.replace(made, request_timeout=30.0, warm_up=1.0))
+    assert (summary.failures, summary.asserts, summary.killed) == ({}, 0, 0)
+    assert {sample.release for sample in result.samples} == {"old", "new"}
+    assert summary.releases["old"].latency_ms.max < 5000, "of a stream, the time until it begins"
+
+
+def test_control_without_the_sdk_an_endless_stream_keeps_an_instance_until_it_is_killed(tmp_path: Path) -> None:
+    made = plan(KEPT, scenario="listening.py", strategy="blue-green", rollback=False, sdk=False, grace=2.0)
+    _, summary = rehearsed(tmp_path, made)
+    assert (summary.killed, summary.ok) == (2, False)
+    assert summary.failures["reset"] > 0
 
 
 def test_recreate_shows_its_downtime(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,42 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """One answer: status, headers as sent (names in lower case) and the whole body."""
+    """One answer.
+
+    Attributes:
+        status: of the answer.
+        headers: as sent, names in lower case.
+        body: all of it, or what had come when our patience ended.
+        first: seconds until it began.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    first: float = 0.0
 
     def values(self, name: str) -> list[str]:
         """Every value of one header."""
         return [value for key, value in self.headers if key == name]
+
+
+class _Answer:
+    """An answer as it comes in; the status is 0 until it has begun."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        self._first = 0.0
+        self._headers: tuple[tuple[str, str], ...] = ()
+        self.status = 0
+        self.chunks: list[bytes] = []
+
+    def begin(self, head: h11.Response) -> None:
+        self._first = time.monotonic() - self._asked
+        self.status = head.status_code
+        self._headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in head.headers)
+
+    def raw(self) -> RawResponse:
+        return RawResponse(self.status, self._headers, b"".join(self.chunks), self._first)
 
 
 class Line:
@@ -61,6 +89,9 @@ class Line:
         self._address = (host, port)
         self._socket: socket.socket | None = None
         self._state: h11.Connection | None = None
+        self._answer = _Answer()
+        self._patience = asyncio.timeout(None)
+        self._leaving = False
         self.open = False
 
     async def connect(self) -> None:
@@ -82,22 +113,48 @@ class Line:
         self._state = h11.Connection(h11.CLIENT)
         self.open = True
 
-    async def exchange(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> RawResponse:
+    async def exchange(
+        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes, *, patience: float | None = None
+    ) -> RawResponse:
         """Send one request and read its whole answer.
 
+        Args:
+            method: of the request.
+            path: of the request, with its query.
+            headers: of the request.
+            body: of the request.
+            patience: seconds after which we hang up and are content with what has come, for an answer without an end.
+
         Raises:
-            Broken: ``reset`` if the connection ended first, ``protocol`` if the answer is not HTTP.
+            Broken: ``reset`` if the connection ended first, ``protocol`` if the answer is not HTTP, ``timeout`` if
+                none had begun when our patience ended.
         """
         h11 = _h11()
+        answer = self._answer = _Answer()
+        self._patience = asyncio.timeout(patience)
         try:
-            await self._send(method, path, headers, body)
-            response = await self._read()
+            async with self._patience:
+                await self._send(method, path, headers, body)
+                await self._read(answer)
+        except TimeoutError:
+            self.close()
+            if not answer.status:
+                raise Broken(TIMEOUT) from None
+            return answer.raw()
         except h11.RemoteProtocolError as error:
             raise Broken(RESET if self._ended() else PROTOCOL) from error
         except OSError:
             raise Broken(RESET) from None
+        finally:
+            self._patience = asyncio.timeout(None)
         self._next()
-        return response
+        return answer.raw()
+
+    def hang_up(self) -> None:
+        """Have no more patience with the answer that is coming in, as soon as it has begun."""
+        self._leaving = True
+        if self._patience.when() is not None and self._answer.status and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Close it; harmless if it never was open."""
@@ -113,21 +170,21 @@ class Line:
         data += state.send(h11.EndOfMessage()) or b""
         await asyncio.get_running_loop().sock_sendall(wire, data)
 
-    async def _read(self) -> RawResponse:
+    async def _read(self, answer: _Answer) -> None:
         h11 = _h11()
         state, wire = self._both()
-        status, headers, chunks = 0, [], []
         while True:
             event: Any = state.next_event()
             if event is h11.NEED_DATA:
                 state.receive_data(await asyncio.get_running_loop().sock_recv(wire, _READ))
             elif isinstance(event, h11.Response):
-                status = event.status_code
-                headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in event.headers]
+                answer.begin(event)
+                if self._leaving:
+                    self.hang_up()
             elif isinstance(event, h11.Data):
-                chunks.append(bytes(event.data))
+                answer.chunks.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
-                return RawResponse(status, tuple(headers), b"".join(chunks))
+                return
             elif not isinstance(event, h11.InformationalResponse):
                 raise Broken(RESET)
 

@@ -32,9 +32,11 @@ class Target(User):
         line = Line(backend.host, backend.port)
         headers = [("Host", f"{backend.host}:{backend.port}"), ("Connection", "close"), *request.headers]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout + (request.patience or 0.0)):
                 await line.connect()
-                raw = await line.exchange(request.method, request.path, headers, request.body)
+                raw = await line.exchange(
+                    request.method, request.path, headers, request.body, patience=request.patience
+                )
         finally:
             line.close()
         user.cookies.learn(raw.values("set-cookie"))

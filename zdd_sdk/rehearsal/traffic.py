@@ -39,20 +39,22 @@ class Traffic:
         self._router = router
         self._recorder = recorder
         self._stopping = asyncio.Event()
+        self._seats = [_Seat(self, number) for number in range(plan.users)]
         self.lag = 0.0
 
     async def run(self) -> None:
         """Keep every user busy until `stop`; requests under way are finished."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_lag())
-            for number in range(self._plan.users):
-                seat = _Seat(self, number)
+            for number, seat in enumerate(self._seats):
                 behaviour = self._scenario.behaviour(number, self._plan.users)
                 group.create_task(seat.play(behaviour), name=f"user-{number}")
 
     def stop(self) -> None:
-        """No user begins another request."""
+        """No user begins another request; who listens to a stream hangs up."""
         self._stopping.set()
+        for seat in self._seats:
+            seat.hang_up()
 
     async def pause(self, user: User, least: float = 0.0) -> None:
         """Think, between half and one and a half times the plan's pause, or ``least`` seconds if that is more."""
@@ -97,7 +99,11 @@ class _Seat:
         except _Stopped:
             pass
         finally:
-            self._hang_up()
+            self._close()
+
+    def hang_up(self) -> None:
+        if self._line is not None:
+            self._line.hang_up()
 
     async def _round(self, behaviour: Behaviour) -> None:
         try:
@@ -124,7 +130,7 @@ class _Seat:
         self._requests += 1
         at, phase, raw, failure = self._recorder.now(), self._recorder.phase, None, ""
         try:
-            async with asyncio.timeout(self._plan.request_timeout):
+            async with asyncio.timeout(self._plan.request_timeout + (request.patience or 0.0)):
                 raw = await self._attempt(request)
         except Broken as error:
             failure = error.kind
@@ -135,7 +141,7 @@ class _Seat:
             failure = judge(raw, request.expect, fault=self._recorder.fault_is_on)
             user.cookies.learn(raw.values("set-cookie"))
         else:
-            self._hang_up()
+            self._close()
         self._record(request, at, phase, raw, failure)
         self._failed = bool(failure)
         if failure or raw is None:
@@ -146,7 +152,9 @@ class _Seat:
     async def _attempt(self, request: Request) -> RawResponse:
         line = self._kept() or await self._connect()
         headers = [("Host", f"{self._backend.host}:{self._backend.port}"), ("User-Agent", "zdd-rehearsal")]
-        raw = await line.exchange(request.method, request.path, [*headers, *request.headers], request.body)
+        raw = await line.exchange(
+            request.method, request.path, [*headers, *request.headers], request.body, patience=request.patience
+        )
         self._served += 1
         self._answered = self._recorder.now()
         if self._router.lifetime and self._served >= self._router.lifetime:
@@ -156,11 +164,11 @@ class _Seat:
     def _kept(self) -> Line | None:
         """The connection, if it is still to be used."""
         if self._plan.idle and self._recorder.now() - self._answered > self._plan.idle:
-            self._hang_up()
+            self._close()
         return self._line if self._line is not None and self._line.open else None
 
     async def _connect(self) -> Line:
-        self._hang_up()
+        self._close()
         backend = self._router.choose(self.user.id)
         if backend is None:
             self._backend = Backend()
@@ -170,13 +178,14 @@ class _Seat:
         await self._line.connect()
         return self._line
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         if self._line is not None:
             self._line.close()
             self._line = None
 
     def _record(self, request: Request, at: float, phase: str, raw: RawResponse | None, failure: str) -> None:
-        status, ms = raw.status if raw else 0, (self._recorder.now() - at) * 1000
+        seconds = raw.first if raw and request.patience else self._recorder.now() - at
+        status, ms = raw.status if raw else 0, seconds * 1000
         backend = self._backend
         self._recorder.sample(
             Sample(

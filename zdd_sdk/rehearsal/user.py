@@ -52,6 +52,7 @@ class Request:
         method, path, headers, body: of the HTTP request, ready to be sent.
         route: name under which it is counted.
         expect: statuses that are no failure beside 2xx and 3xx.
+        patience: seconds after which the user hangs up; ``None`` for an answer that ends by itself.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Request:
     body: bytes
     route: str
     expect: frozenset[int]
+    patience: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,14 @@ class User:
         """DELETE; see `request`."""
         return await self.request("DELETE", path, **options)
 
+    async def listen(self, path: str, seconds: float, **options: Any) -> Response:
+        """GET a stream, such as server-sent events, and hang up after so long; the body is what had come until then.
+
+        A stream that the server ends earlier is a good answer, one that breaks off is a ``reset``. Its latency is the
+        time until it began. See `request`.
+        """
+        return await self.request("GET", path, patience=seconds, **options)
+
     async def request(
         self,
         method: str,
@@ -142,6 +152,7 @@ class User:
         headers: Mapping[str, str] | None = None,
         label: str = "",
         expect: Collection[int] = (),
+        patience: float | None = None,
     ) -> Response:
         """Pause for a moment, send one request, once, and return its answer.
 
@@ -153,6 +164,7 @@ class User:
             headers: more headers.
             label: name under which the request is counted; default the path without its query.
             expect: statuses that are no failure beside 2xx and 3xx.
+            patience: hang up after so many seconds; see `listen`.
 
         Raises:
             RequestFailed: no answer, or a status that was not expected.
@@ -166,7 +178,7 @@ class User:
         if cookie := self.cookies.header(path.partition("?")[0]):
             lines["Cookie"] = cookie
         route = label or path.partition("?")[0]
-        request = Request(method, path, tuple(lines.items()), body, route, frozenset(expect))
+        request = Request(method, path, tuple(lines.items()), body, route, frozenset(expect), patience)
         return to_response(*await self._send(self, request))
 
     @contextmanager
