@@ -111,8 +111,9 @@ class EventStreamHalf:
                 raise
             _log.debug("%s ended with %r after its stream of events was over", scope["path"], error)
         finally:
-            self._open.discard(answer)
-            await answer.settle()
+            if answer.stream is not None:
+                self._open.discard(answer)
+                await answer.settle()
 
     def opened(self, answer: _Answer) -> None:
         """Note a stream of events."""
@@ -132,13 +133,14 @@ class _Answer:
     """The ``send`` of one request.
 
     Attributes:
-        over: we have ended its stream of events.
-        loop: of that stream.
+        stream: what it sends, if those are events.
+        over: we have ended that stream.
+        loop: of the stream.
     """
 
     over = False
     loop: asyncio.AbstractEventLoop
-    _stream: EventStream | None = None
+    stream: EventStream | None = None
     _task: asyncio.Task[Any] | None = None
     _timer: asyncio.TimerHandle | None = None
     _ending: asyncio.Task[None] | None = None
@@ -150,19 +152,19 @@ class _Answer:
         self._send = send
 
     async def __call__(self, message: Message) -> None:
-        if self._stream is not None:
-            await self._pass(self._stream, message)
+        if self.stream is not None:
+            await self._pass(self.stream, message)
             return
         if message["type"] == "http.response.start":
-            headers = message.get("headers", ())
-            if any(b"event-stream" in value for _, value in headers):
-                self._begin([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
+            for _, value in message.get("headers", ()):
+                if b"event-stream" in value:
+                    self._begin(message["headers"])
         await self._send(message)
 
-    def _begin(self, headers: list[tuple[str, str]]) -> None:
-        if is_event_stream(headers):
+    def _begin(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        if is_event_stream([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]):
             self.loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-            self._stream = EventStream(self._half.lifecycle)
+            self.stream = EventStream(self._half.lifecycle)
             self._half.opened(self)
 
     async def _pass(self, stream: EventStream, message: Message) -> None:
@@ -182,15 +184,15 @@ class _Answer:
 
     def schedule(self) -> None:
         """End the stream when its moment has come; called on the loop, while draining."""
-        if self._timer is None and self._stream is not None:
-            self._timer = self.loop.call_later(self._stream.delay(), self._wake)
+        if self._timer is None and self.stream is not None:
+            self._timer = self.loop.call_later(self.stream.delay(), self._wake)
 
     def _wake(self) -> None:
         self._ending = self.loop.create_task(self._end())
 
     async def _end(self) -> None:
         """End the stream, if it is time and it stands between two events; else its next piece tries again."""
-        last = b"" if self._busy or self.over or self._stream is None else self._stream.last()
+        last = b"" if self._busy or self.over or self.stream is None else self.stream.last()
         if last:
             self.over = True
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
