@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from zdd_sdk.rehearsal.model import (
+    PHASES,
     InstanceRecord,
     Latency,
     Phase,
@@ -132,7 +133,7 @@ def _releases(result: Result) -> dict[str, ReleaseSummary]:
 
 
 def _phases(result: Result) -> tuple[PhaseSummary, ...]:
-    """One summary per name, in the order of their first; the rounds of a phase are taken together."""
+    """One summary per name, in the order they happen; the rounds of a phase are taken together."""
     groups = _group(result.samples, lambda sample: sample.phase)
     broken = Counter(violation.phase for violation in result.violations)
     return tuple(
@@ -144,7 +145,8 @@ def _phases(result: Result) -> tuple[PhaseSummary, ...]:
             broken[name],
             latency(found),
         )
-        for name in dict.fromkeys(phase.name for phase in result.phases)
+        for name in PHASES
+        if _rounds(result, name)
     )
 
 
