@@ -56,9 +56,15 @@ def _profiles() -> tuple[Profile, Profile]:
     return Profile(prefix + name, safe), Profile(name, bool(secure) if chosen else False)
 
 
+@functools.cache
+def _other_names() -> tuple[str, ...]:
+    return get_zdd().settings.sessions.also_read_cookies
+
+
 def forget_profiles() -> None:
     """Read the settings anew."""
     _profiles.cache_clear()
+    _other_names.cache_clear()
     _say_once.cache_clear()
 
 
@@ -93,8 +99,8 @@ def presented(request: HttpRequest) -> tuple[str, ...]:
     """Return every value the request carries under our cookie's name, or one to be read as well; at most four."""
     header = request.META.get("HTTP_COOKIE", "")
     parsed = request.__dict__.get("COOKIES")
-    others = get_zdd().settings.sessions.also_read_cookies
-    if settings.SESSION_COOKIE_NAME not in header and not parsed and not others:
+    others = _other_names()
+    if not parsed and not others and _profiles()[1].name not in header:
         return ()
     lines = _cookie_headers(request, header)
     names = (profile_of(request).name, *others)
@@ -140,7 +146,7 @@ def remove_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
 
 def _others(request: HttpRequest) -> Iterator[str]:
     """The browser is left one cookie: with two names in it, which session it shows would depend on the release."""
-    return (name for name in get_zdd().settings.sessions.also_read_cookies if name in request.COOKIES)
+    return (name for name in _other_names() if name in request.COOKIES)
 
 
 def _delete(response: HttpResponseBase, name: str, *, secure: bool) -> None:

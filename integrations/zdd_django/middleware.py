@@ -100,7 +100,7 @@ class _Passage:
     def arrive(self, store: Callable[[], Store | None]) -> HttpResponse | None:
         """Open the exchange, unless a half around Django has; or answer a probe."""
         zdd, request = self.zdd, self._request
-        if zdd.started:
+        if zdd.lifecycle.started:
             zdd.on_request()
         else:
             _start_late(zdd)
@@ -209,7 +209,16 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         session: Any = getattr(request, "session", None)
         if not isinstance(session, SessionStore):
             return super().process_response(request, response)  # type: ignore[arg-type]
+        if _untouched(session):
+            return response
         return finish(_depart(request, response, session, get_zdd().blocking_store()))
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Handle one request."""
+        if self.async_mode:
+            return self.__acall__(request)
+        self.process_request(request)
+        return self.process_response(request, self.get_response(request))  # type: ignore[arg-type]
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         self.process_request(request)
@@ -217,7 +226,13 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         session: Any = getattr(request, "session", None)
         if not isinstance(session, SessionStore):
             return await sync_to_async(super().process_response)(request, response)  # type: ignore[arg-type]
+        if _untouched(session):
+            return response
         return await _depart(request, response, session, session.here())
+
+
+def _untouched(session: SessionStore) -> bool:
+    return not (session.accessed or session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
 
 
 async def _depart(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.utils.functional import cached_property
+from django.utils.module_loading import import_string
 
 from zdd_django.service import get_zdd
 from zdd_sdk.errors import RecordError, SessionGone, SessionUnavailable
@@ -57,13 +59,19 @@ class SessionStore(SessionBase):
     _session_cache: Attributes
 
     def __init__(self, session_key: str | None = None) -> None:
-        super().__init__(session_key)
-        self.ended = False
+        # Not Django's own, which imports SESSION_SERIALIZER for each request: `serializer` does when it is asked for.
+        self._session_key = session_key
+        self.accessed = self.modified = self.ended = False
         self._turn: Turn | None = None
         self._visit: _Visit | None = None
         self._offered: tuple[SessionId, ...] = ()
         self._snapshot = False
         self._terms: tuple[Any, int] = (None, 0)
+
+    @cached_property
+    def serializer(self) -> Any:
+        """``SESSION_SERIALIZER``, for `encode` and `decode`; what is stored does not pass through it."""
+        return import_string(settings.SESSION_SERIALIZER)
 
     # The request it belongs to
 
@@ -83,8 +91,9 @@ class SessionStore(SessionBase):
             cross_site: says whether another site made the browser send this request.
             deliver: called when the exchange's leave has saved the session: sets or deletes the cookie.
         """
-        identities = (parse_id(value) for value in values)
-        self._offered = tuple(dict.fromkeys(identity for identity in identities if identity is not None))
+        if values:
+            identities = (parse_id(value) for value in values)
+            self._offered = tuple(dict.fromkeys(identity for identity in identities if identity is not None))
         self._visit = _Visit(asgi, cross_site if not values else None, deliver)
 
     async def keep(self, store: Store | None) -> bool:
