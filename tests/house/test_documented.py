@@ -10,7 +10,7 @@ from tests.house import commands_page, markdown, settings_page
 from zdd_sdk import errors
 from zdd_sdk.settings import leaves
 
-PARTS = ("fastapi", "fleet", "lifecycle", "rehearsal", "release", "sessions", "store", "testing")
+PARTS = ("django", "fastapi", "fleet", "lifecycle", "rehearsal", "release", "sessions", "store", "testing")
 SKELETON = ["About", "Usage", "Defaults", "Failure modes", "Telemetry", "Anti-patterns"]
 
 
