@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import secrets as random
 import time
@@ -61,7 +60,8 @@ class Keeper:
         self._calls = SessionCalls(settings, release)
         self._homes = (keys, *other_homes(settings))
         # In stock mode sessions live no longer than this process, and so do the secrets their names are derived from.
-        self.places = Places(self._homes, functools.cache(_passing_secrets) if stock else secrets)
+        passing = Secrets([random.token_hex(MIN_SECRET_BYTES)])
+        self.places = Places(self._homes, (lambda: passing) if stock else secrets)
         self._envelope = Envelope(encrypt=settings.encrypt == "on", secrets=secrets, homes=self._homes)
         self.shelf = Shelf(settings, release) if stock else None
         self._copies = StaleCopies(time.monotonic) if settings.on_unavailable == "stale" and not stock else None
@@ -289,7 +289,3 @@ class Keeper:
 
     def _tag(self, user: str | None) -> str:
         return random_tag() if user is None else self.places.tags(user)[0]
-
-
-def _passing_secrets() -> Secrets:
-    return Secrets([random.token_hex(MIN_SECRET_BYTES)])

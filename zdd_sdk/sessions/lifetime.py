@@ -90,9 +90,9 @@ def _moment(moment: dt.datetime) -> int:
     return max(0, round(seconds * 1000))
 
 
-def _milliseconds(option: str, length: float | dt.timedelta) -> int:
+def _milliseconds(option: str, length: object) -> int:
     seconds = length.total_seconds() if isinstance(length, dt.timedelta) else length
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds <= LONGEST:
-        message = f"a session's {option} lifetime cannot be {length!r}: seconds, at most a century"
-        raise SessionValueError(message)
-    return max(0, round(seconds * 1000)) if seconds > 0 else 0
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds <= LONGEST:
+        return round(seconds * 1000) if seconds > 0 else 0
+    message = f"a session's {option} lifetime cannot be {length!r}: seconds, at most a century"
+    raise SessionValueError(message)

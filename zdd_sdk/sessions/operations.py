@@ -170,7 +170,8 @@ class Reply:
         ends: absolute end, ms (`Create`, `Save`).
         idle: idle timeout, ms (`Create`, `Save`).
         revision: after a `Save`.
-        fields: raw fields of an index (`ListDevices`); raw fields if they changed since they were copied (`Mark`); those expected, as they are (`Save`).
+        fields: raw fields of an index (`ListDevices`); if they changed since they were copied (`Mark`); those
+            expected, as they are (`Save`).
         moved: which of its successors it was found under; 0 for its own id (`Load`, `Save`).
         rotated: it was due, so it has moved just now (`Load`).
         since: when its user logged in (`Create`), or the sessions left have (`Revoke`), ms since 1970.

@@ -85,15 +85,19 @@ class Shelf:
                 case Mark(place, revision, keep):
                     return self._mark(place, revision, keep=keep)
                 case Delete(place):
-                    key, _ = self._follow(place)
-                    self._end(key)
+                    self._end(self._follow(place)[0])
                     return Reply("ok")
-                case ListDevices(index):
-                    return self._list(index)
-                case Revoke():
-                    return self._revoke(operation)
-                case Dismiss(key, index, device):
-                    return self._dismiss(key, index, device)
+                case _:
+                    return self._run_of_user(operation)
+
+    def _run_of_user(self, operation: ListDevices | Revoke | Dismiss) -> Reply:
+        match operation:
+            case ListDevices(index):
+                return self._list(index)
+            case Revoke():
+                return self._revoke(operation)
+            case Dismiss(key, index, device):
+                return self._dismiss(key, index, device)
 
     def _follow(self, place: Place) -> tuple[str, int]:
         if place.key not in self._kept:

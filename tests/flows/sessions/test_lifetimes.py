@@ -37,7 +37,7 @@ def living(user=None, **lifetime):
 
 
 def max_age(reply):
-    head, _, tail = reply.cookie.partition("Max-Age=")
+    tail = reply.cookie.partition("Max-Age=")[2]
     return int(tail.partition(";")[0]) if tail else None
 
 

@@ -8,10 +8,10 @@ from tests.flows.sessions.controls import BlobSession, save_carelessly
 from tests.flows.sessions.visitor import (
     Visitor,
     key_of,
-    place_of,
     login,
     logout,
     make_sessions,
+    place_of,
     reading,
     state,
     writing,

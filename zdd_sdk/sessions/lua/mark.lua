@@ -23,7 +23,14 @@ if meta['_k'] and ARGV[3] == '1' then return {'ok', fields} end
 local grace = tonumber(ARGV[1])
 if grace == 0 or ARGV[3] ~= '1' then redis.call('DEL', key) end
 if grace == 0 then return {'ok', fields} end
-local done = redis.pcall('HSET', key, '_k', 'm', '_x', text(now + grace), '_g', meta['_g'] or '0')
+local marker = {'_k', 'm', '_x', text(now + grace), '_g', meta['_g'] or '0'}
+for _, name in ipairs({'_o', '_p'}) do -- an id of before a rotation leads here, too
+  if meta[name] then
+    marker[#marker + 1] = name
+    marker[#marker + 1] = meta[name]
+  end
+end
+local done = redis.pcall('HSET', key, unpack(marker))
 if type(done) == 'table' and done.err then return {'error', done.err} end
 redis.call('PEXPIRE', key, ARGV[1])
 return {'ok', fields}
