@@ -51,30 +51,42 @@ class Server:
         return f"{BIN / 'zdd'} serve {self.name} {self.words}" if sdk else f"{BIN / self.name} {self.words}"
 
 
+KEPT = 75
+"""Seconds a server keeps an idle connection: longer than nginx does (60), or it fails on any day, restart or not."""
+
+
+def _uvicorn(more: str = "") -> Server:
+    words = f"--app-dir {APPS} --port {{port}} --timeout-keep-alive {KEPT} --log-level warning --no-access-log {more}"
+    return Server("uvicorn", f"{words} answer:asgi")
+
+
 def _gunicorn(application: str, worker: str, more: str = "") -> Server:
-    words = f"--bind 127.0.0.1:{{port}} --chdir {APPS} --worker-class {worker} --log-level warning {more}"
-    return Server("gunicorn", f"{words} {application}")
+    words = f"--bind 127.0.0.1:{{port}} --chdir {APPS} --keep-alive {KEPT} --worker-class {worker}"
+    return Server("gunicorn", f"{words} --log-level warning {more} {application}")
+
+
+def _hypercorn(application: str) -> Server:
+    return Server(
+        "hypercorn", f"--bind 127.0.0.1:{{port}} --keep-alive {KEPT} --log-level warning {APPS}/{application}"
+    )
+
+
+def _granian(application: str, interface: str) -> Server:
+    words = f"--working-dir {APPS} --interface {interface} --port {{port}} --log-level warning"
+    return Server("granian", f"{words} {application}")
 
 
 SERVERS = {
-    "uvicorn": Server("uvicorn", f"--app-dir {APPS} --port {{port}} --log-level warning --no-access-log answer:asgi"),
-    "uvicorn-h11": Server(
-        "uvicorn", f"--app-dir {APPS} --port {{port}} --log-level warning --no-access-log --http h11 answer:asgi"
-    ),
-    "uvicorn-workers": Server(
-        "uvicorn", f"--app-dir {APPS} --port {{port}} --log-level warning --no-access-log --workers 2 answer:asgi"
-    ),
+    "uvicorn": _uvicorn(),
+    "uvicorn-h11": _uvicorn("--http h11"),
+    "uvicorn-workers": _uvicorn("--workers 2"),
     "gunicorn-sync": _gunicorn("answer:wsgi", "sync", "--workers 4"),
     "gunicorn-gthread": _gunicorn("answer:wsgi", "gthread", "--workers 2 --threads 8"),
     "gunicorn-asgi": _gunicorn("answer:asgi", "asgi"),
     "gunicorn-uvicorn": _gunicorn("answer:asgi", "uvicorn_worker.UvicornWorker"),
-    "hypercorn": Server("hypercorn", f"--bind 127.0.0.1:{{port}} --log-level warning {APPS}/answer:asgi"),
-    "granian-asgi": Server(
-        "granian", f"--working-dir {APPS} --interface asgi --port {{port}} --log-level warning answer:asgi"
-    ),
-    "granian-wsgi": Server(
-        "granian", f"--working-dir {APPS} --interface wsgi --port {{port}} --log-level warning answer:wsgi"
-    ),
+    "hypercorn": _hypercorn("answer:asgi"),
+    "granian-asgi": _granian("answer:asgi", "asgi"),
+    "granian-wsgi": _granian("answer:wsgi", "wsgi"),
 }
 
 ROUTERS = ("nginx keep-alive", "nginx no keep-alive", "kube")
