@@ -90,11 +90,19 @@ class ZddSessionInterface(SessionInterface):
         name: str = app.config["SESSION_COOKIE_NAME"]
         if name != _FLASK_NAME:
             return name
-        ours = self.zdd.settings.sessions.cookie_name
+        return self._prefix(app) + self.zdd.settings.sessions.cookie_name
+
+    def read_cookie_names(self, app: Flask) -> tuple[str, ...]:
+        """The name, then those of ``sessions.also_read_cookies``: as they stand, and with our prefix."""
+        others = self.zdd.settings.sessions.also_read_cookies
+        prefixed = [self._prefix(app) + name for name in others] if others else []
+        return tuple(dict.fromkeys([self.get_cookie_name(app), *prefixed, *others]))
+
+    def _prefix(self, app: Flask) -> str:
         if not self.get_cookie_secure(app):
-            return ours
+            return ""
         host_only = not self.get_cookie_domain(app) and self.get_cookie_path(app) == "/"
-        return ("__Host-" if host_only else "__Secure-") + ours
+        return "__Host-" if host_only else "__Secure-"
 
     def get_cookie_domain(self, app: Flask) -> str | None:
         """``SESSION_COOKIE_DOMAIN``, else ``sessions.cookie_domain``."""

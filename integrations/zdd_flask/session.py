@@ -9,8 +9,12 @@ import flask
 from flask.sessions import SessionMixin
 
 from zdd_sdk.errors import SettingsError
+from zdd_sdk.sessions import Session
 from zdd_sdk.sessions.attributes import Attributes
+from zdd_sdk.sessions.devices import Device, label_of
+from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.turn import Turn
+from zdd_sdk.store import finish
 
 if TYPE_CHECKING:
     from zdd_flask.visit import Visit
@@ -36,7 +40,8 @@ class ZddSession(Attributes, SessionMixin):
     """The session of one request, loaded when it is first looked into.
 
     It behaves as Flask's `SecureCookieSession` does, and notices changes inside a value, too. Emptied, it ends:
-    ``clear()``, and ``pop`` of what was left, are a logout.
+    ``clear()``, and ``pop`` of what was left, are a logout. What frameworks note about a request under names that
+    begin with ``_`` is taken even by a pre-login snapshot or a stale copy, and forgotten with the request.
 
     Args:
         visit: whose session.
@@ -61,12 +66,17 @@ class ZddSession(Attributes, SessionMixin):
         return f"<ZddSession: {len(self)} attributes>" if loaded else "<ZddSession: not loaded>"
 
     def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(name, value)
+        self._changeable(name).write(name, value)
         self.said = True
 
     def __delitem__(self, name: str) -> None:
-        super().__delitem__(name)
+        self._changeable(name).delete(name)
         self.said = True
+
+    def _changeable(self, name: str) -> Fields:
+        # Flask and flask-login keep books on a request (`_fresh`, `_flashes`): a snapshot takes them, and forgets them.
+        turn = self._turn
+        return turn.fields if turn.read_only and str(name).startswith("_") else turn.writable()
 
     def __reversed__(self) -> Iterator[str]:
         return reversed(list(self))
@@ -131,19 +141,20 @@ class ZddSession(Attributes, SessionMixin):
         """Whether it is a pre-login snapshot or a stale copy."""
         return self._turn.read_only
 
-    def login(self, user: str) -> None:
+    def login(self, user: str, *, label: str = "") -> None:
         """Log a user in, under a new id; the attributes stay unless they were another user's.
 
         If Redis cannot keep the login, the answer is 503 and no cookie is set.
 
         Args:
             user: the user's id, text of 1 to 255 bytes.
+            label: what the user's list of devices shows, such as the user agent; cut to 255 bytes.
 
         Raises:
             SessionUnavailable: Redis was away at the load.
             SessionCrossSite: another site made the browser send this request, and without our cookie.
         """
-        self._turn.login(user)
+        self._turn.login(user, label_of(label))
         self.said = True
 
     def logout(self) -> None:
@@ -156,6 +167,42 @@ class ZddSession(Attributes, SessionMixin):
         self._turn.rotate()
         self.said = True
 
+    def devices(self) -> tuple[Device, ...]:
+        """List where this user is logged in, this device marked; one trip. Nobody is logged in nowhere.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        return finish(self._core.devices())
+
+    def logout_everywhere(self, *, keep: bool = True) -> int:
+        """End every session of this user, and say how many others were listed; one trip.
+
+        Args:
+            keep: go on with this one. Otherwise it is logged out like the rest, and its cookie deleted.
+
+        Raises:
+            StoreUnavailable: Redis is away: some may still be there; ask again.
+        """
+        self.said = self.said or not keep
+        return finish(self._core.logout_everywhere(keep=keep))
+
+    def logout_device(self, handle: str) -> bool:
+        """End one device of this user, one trip; ``False`` if it is not on the list.
+
+        Args:
+            handle: of a `Device`, as `devices` gave it.
+
+        Raises:
+            StoreUnavailable: Redis is away: it may still be there; ask again.
+        """
+        return finish(self._core.logout_device(handle))
+
+    @property
+    def _core(self) -> Session:
+        self.visit.load()
+        return self.visit.zdd.sessions.open(self.visit.exchange)
+
     def save(self) -> None:
         """Save now instead of with the answer's head; in the generator of a streamed answer nothing else saves.
 
@@ -165,5 +212,4 @@ class ZddSession(Attributes, SessionMixin):
             SessionUnavailable: Redis is away; what was changed is still here.
             SessionError: a new session cannot be started once the answer's headers are out.
         """
-        self.visit.load()
-        self.visit.save()
+        finish(self._core.save())

@@ -10,6 +10,7 @@ from werkzeug.http import dump_cookie
 
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.http import Exchange, cookie_values
+from zdd_sdk.http.cookies import MAX_COOKIE_VALUES
 from zdd_sdk.sessions.cookies import is_cross_site, put_cookie
 from zdd_sdk.sessions.ids import SessionId, parse_id
 from zdd_sdk.sessions.turn import Turn
@@ -99,7 +100,8 @@ class Visit:
         turn = self.turn
         if turn.ids is None:
             headers = self.exchange.header_values("cookie")
-            values = cookie_values(headers, self._interface.get_cookie_name(self._app)) if headers else ()
+            names = self._interface.read_cookie_names(self._app) if headers else ()
+            values = [value for name in names for value in cookie_values(headers, name)][:MAX_COOKIE_VALUES]
             parsed = (parse_id(value) for value in values)
             turn.ids = tuple(dict.fromkeys(identity for identity in parsed if identity is not None))
             turn.barred = not values and is_cross_site(self.exchange)
