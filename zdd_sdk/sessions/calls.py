@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 from zdd_sdk.errors import StoreReplyError
@@ -100,8 +101,10 @@ def _script(name: str, keys: tuple[str, ...], args: tuple[Any, ...], *, vital: b
     return Call((_VITAL if vital else _READERS)[name], (), script, keys, args, again=True, on_error=on_error)
 
 
-def _unless_error(read: Callable[[Sequence[Any]], Reply]) -> Callable[[Any], Reply]:
-    def checked(reply: Sequence[Any]) -> Reply:
+def _unless_error(read: Callable[[Any], Reply]) -> Callable[[Any], Reply]:
+    def checked(reply: Any) -> Reply:
+        if isinstance(reply, bytes):
+            return read(reply)
         status = reply[0]
         if status == b"ok":
             return read(reply)
@@ -116,17 +119,18 @@ def _unless_error(read: Callable[[Sequence[Any]], Reply]) -> Callable[[Any], Rep
     return checked
 
 
-def _read_load(reply: Sequence[Any]) -> Reply:
-    stored = read_stored(int(reply[1]), _cut(reply[2], reply[3]))
-    return Reply("ok", stored=stored, moved=int(reply[4]), rotated=reply[5] == 1)
+def _read_load(reply: bytes) -> Reply:
+    head, _, joined = reply.partition(b"\n")
+    _, now, moved, rotated, sizes = head.split(b" ")
+    return Reply("ok", stored=read_stored(int(now), _cut(sizes, joined)), moved=int(moved), rotated=rotated == b"1")
 
 
 def _read_create(reply: Sequence[Any]) -> Reply:
     return Reply("ok", now=int(reply[1]), ends=int(reply[2]), idle=int(reply[3]), since=int(reply[4]))
 
 
-def _read_save(reply: Sequence[Any]) -> Reply:
-    revision, now, ends, idle, moved = map(int, reply[1:])
+def _read_save(reply: bytes) -> Reply:
+    revision, now, ends, idle, moved = map(int, reply.split(b" ")[1:])
     return Reply("ok", revision=revision, now=now, ends=ends, idle=idle, moved=moved)
 
 
@@ -179,11 +183,8 @@ _VITAL = {name: _or_raise(read) for name, read in _READERS.items()}
 
 def _cut(sizes: bytes, joined: bytes) -> dict[bytes, bytes]:
     """Cut the fields and values of a hash out of one string."""
-    parts, end = [], 0
-    for size in sizes.split(b","):
-        begin, end = end, end + int(size)
-        parts.append(joined[begin:end])
-    return _paired(parts)
+    ends = list(accumulate(map(int, sizes.split(b","))))
+    return _paired([joined[begin:end] for begin, end in zip((0, *ends), ends, strict=False)])
 
 
 def _paired(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -1,29 +1,32 @@
 -- ARGV[1] ms the hash is kept beyond its idle timeout, [2] grace of a rotation, ms, [3] age at which it is due, ms, or ''
--- {'ok', now, sizes, fields and values joined, which successor or 0, 1 if rotated now} | {'none', now} | {'error', …}
--- Two strings instead of a list: a client's parser takes longer over 40 replies than over all the rest of a request.
+-- 'ok <now> <which successor or 0> <1 if rotated now> <sizes>\n<fields and values joined>' | {'none'} | {'error', …}
+-- One string instead of a list: a client's parser takes longer over 40 replies than over all the rest of a request.
 local now, spare, at = server_time(), tonumber(ARGV[1]), 1
 local fields = redis.pcall('HGETALL', KEYS[1])
 if fields.err then return {'error', fields.err} end
 if #fields == 0 then
   at = follow(now, ARGV[2])
-  if not at then return {'none', text(now)} end
+  if not at then return {'none'} end
   fields = redis.call('HGETALL', KEYS[at])
 end
 local key, meta = KEYS[at], paired(fields)
 local ends = tonumber(meta['_x']) or 0
-if now >= ends then return {'none', text(now)} end
+if now >= ends then return {'none'} end
 if revoked(meta) then
   redis.call('DEL', key)
-  return {'none', text(now)}
+  return {'none'}
 end
-local sizes = {}
-for i = 1, #fields do sizes[i] = #fields[i] end
-local reply = {'ok', text(now), table.concat(sizes, ','), table.concat(fields), math.max(0, at - 2), 0}
-if meta['_k'] then return reply end
+local function reply(rotated)
+  local sizes = {}
+  for i = 1, #fields do sizes[i] = #fields[i] end
+  local head = {'ok', text(now), math.max(0, at - 2), rotated and 1 or 0, table.concat(sizes, ',')}
+  return table.concat(head, ' ') .. '\n' .. table.concat(fields)
+end
+if meta['_k'] then return reply() end
 
 local idle = tonumber(meta['_m']) or 0
 local left = redis.call('PTTL', key)
-if left >= 0 and left <= spare then return {'none', text(now)} end
+if left >= 0 and left <= spare then return {'none'} end
 local confirmed = not meta['_o'] or meta['_p']
 if at == 1 and not confirmed then redis.pcall('HSET', key, '_p', text(now)) end
 local age = now - (tonumber(meta['_r'] or meta['_c']) or now)
@@ -31,10 +34,10 @@ local settled = not meta['_o'] or meta['_p'] and now >= tonumber(meta['_p']) + t
 local rotated = at == 1 and ARGV[3] ~= '' and meta['_u'] and age >= tonumber(ARGV[3]) and settled and KEYS[3]
 if rotated then
   local done = redis.pcall('HSET', key, '_o', hash_of(key), '_r', text(now))
-  if type(done) == 'table' and done.err then return reply end
+  if type(done) == 'table' and done.err then return reply() end
   redis.call('HDEL', key, '_p')
   redis.call('RENAME', key, KEYS[3])
-  key, reply[5], reply[6] = KEYS[3], 1, 1
+  key, at = KEYS[3], 3
 end
 -- past the absolute end there is nothing to keep, so near it the target equals what is left: no write
 local target = math.min(idle, ends - now) + spare
@@ -43,9 +46,9 @@ if rotated or due(left, target, idle, meta['_u']) then
   if meta['_u'] then
     if not meta['_i'] then -- of a release without a list
       meta['_i'] = string.sub(hash_of(key), 1, 22)
-      if type(redis.pcall('HSET', key, '_i', meta['_i'])) == 'table' then return reply end
+      if type(redis.pcall('HSET', key, '_i', meta['_i'])) == 'table' then return reply(rotated) end
     end
     list(key, meta, now, now + target - spare, spare)
   end
 end
-return reply
+return reply(rotated)

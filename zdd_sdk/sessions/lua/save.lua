@@ -1,8 +1,8 @@
 -- ARGV[1] spare ms, [2] token, [3] writer, [4] new idle ms or '', [5] new life ms or '', [6] new absolute end ms or '',
 -- [7] number n of values set, [8] number m of values compared, [9] grace of a rotation, ms,
 -- [10..9+2n] field, value, ...; then 2m of field, value it must have ('' is absent); then fields to delete
--- {'ok', revision, now, absolute end, idle ms, which successor or 0} | {'changed', field, value, ...}: all compared, since
--- one differs; nothing was written | {'gone'} | {'ended'} | {'error', message}
+-- 'ok <revision> <now> <absolute end> <idle ms> <which successor or 0>' | {'changed', field, value, ...}: all compared,
+-- since one differs; nothing was written | {'gone'} | {'ended'} | {'error', message}
 local key, now, moved = KEYS[1], server_time(), 0
 local wanted = {'_x', '_m', '_g', '_t', '_k', '_u', '_d', '_e', '_c', '_i'}
 local values = redis.pcall('HMGET', key, unpack(wanted))
@@ -27,7 +27,7 @@ if now >= ends or (left >= 0 and left <= spare) then return {'gone'} end
 local tokens, size = meta['_t'] or '', #ARGV[2]
 for i = 1, #tokens, size do
   if string.sub(tokens, i, i + size - 1) == ARGV[2] then
-    return {'ok', meta['_g'] or '0', text(now), meta['_x'], meta['_m'] or '0', moved}
+    return table.concat({'ok', meta['_g'] or '0', text(now), meta['_x'], meta['_m'] or '0', moved}, ' ')
   end
 end
 local last = 9 + 2 * tonumber(ARGV[7])
@@ -62,4 +62,4 @@ if changed or due(left, target, idle, meta['_u']) then
   redis.call('PEXPIRE', key, text(target))
   if meta['_u'] and meta['_i'] then list(key, meta, now, now + target - spare, spare) end
 end
-return {'ok', revision, text(now), text(ends), text(idle), moved}
+return table.concat({'ok', revision, text(now), text(ends), text(idle), moved}, ' ')
