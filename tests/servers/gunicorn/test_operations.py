@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers.gunicorn.harness import ASGI_WORKERS, OURS, PLAIN, UVICORN, WORKERS, gunicorn
-from tests.servers.start import ZDD, free_port
+from tests.servers.start import ZDD, free_port, is_answered
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
 
 ONE_LINE = "from zdd_sdk.lifecycle.servers.gunicorn import on_starting\n"
@@ -285,3 +287,38 @@ def test_clients_of_a_plain_sync_worker_hold_each_other_up(tmp_path: Path) -> No
         assert time.monotonic() - began > 3.5
         for client in clients:
             client.close()
+
+
+@pytest.mark.timeout(90)
+def test_a_listener_that_was_handed_over_still_works_for_its_owner(tmp_path: Path) -> None:
+    """It must be neither muted nor emptied: whoever connects meanwhile is answered by the successor."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        waiting: list[Client] = []
+        for _ in range(2):
+            with _with_descriptor(tmp_path, listener.fileno()) as process:
+                assert all(map(is_answered, waiting))
+                assert ask(port).status == 200
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == 0
+            waiting = [Client(port)]
+            waiting[0].send()
+        waiting[0].close()
+
+
+@contextlib.contextmanager
+def _with_descriptor(directory: Path, number: int) -> Iterator[subprocess.Popen[bytes]]:
+    environ = {**os.environ, "ZDD_LIFECYCLE_DRAIN_LAG": "100ms", "ZDD_LIFECYCLE_RUN_DIR": str(directory / "run")}
+    command = [*OURS, "tests.servers.wsgi_application:app", "-b", f"fd://{number}", "--threads", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, pass_fds=[number], start_new_session=True)
+    end = time.monotonic() + 30
+    try:
+        while not list((directory / "run").glob("*/worker-*")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        time.sleep(0.3)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(5)
