@@ -66,6 +66,7 @@ test-min: ## the tests on the oldest dependencies that pyproject.toml allows, in
 
 bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per request, import time)
 	$(BIN)/python tests/bench/bench_fastapi.py
+	$(BIN)/python tests/bench/bench_flask.py
 	$(BIN)/python tests/bench/bench_django.py
 	$(BIN)/python -m pytest -q -s tests/bench tests/house/test_import.py $(ARGS)
 

@@ -184,7 +184,8 @@ class ZddSession(Attributes, SessionMixin):
         Raises:
             StoreUnavailable: Redis is away: some may still be there; ask again.
         """
-        self.said = self.said or not keep
+        if not keep:
+            self.said = True
         return finish(self._core.logout_everywhere(keep=keep))
 
     def logout_device(self, handle: str) -> bool:

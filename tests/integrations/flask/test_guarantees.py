@@ -358,7 +358,12 @@ def test_devices_and_logging_out_everywhere_are_one_trip_each(app: Flask, client
 
     @app.post("/log-out-elsewhere")
     def log_out_elsewhere() -> dict[str, int]:
+        session.setdefault("log", []).append("logged out elsewhere")
         return {"ended": current_session().logout_everywhere()}
+
+    @app.post("/log-out-everywhere")
+    def log_out_everywhere() -> dict[str, int]:
+        return {"ended": current_session().logout_everywhere(keep=False)}
 
     phone = browser(app)
     client.post("/log-in-as/ada/laptop")
@@ -369,6 +374,11 @@ def test_devices_and_logging_out_everywhere_are_one_trip_each(app: Flask, client
     assert [["laptop", True], ["phone", False]] == sorted(shown)
     assert {"ended": 1} == client.post("/log-out-elsewhere").json
     assert ("ada", None) == (user(client), user(phone))
+    assert {"log": ["logged out elsewhere"]} == everything(client)
+    phone.post("/log-in-as/ada/phone")
+    assert {"ended": 1} == phone.post("/log-out-everywhere").json
+    assert (None, None) == (user(client), user(phone))
+    assert cookie(phone) is None
 
 
 def test_limits(client: FlaskClient, app: Flask) -> None:
