@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
 from gunicorn.config import KNOWN_SETTINGS
 from gunicorn.workers import SUPPORTED_WORKERS
 
@@ -20,7 +22,16 @@ UVICORN = "uvicorn_worker.UvicornWorker"
 _SETTINGS = {setting.name for setting in KNOWN_SETTINGS}
 _UP = {"asgi": "ASGI server listening", UVICORN: "Application startup complete"}
 ASGI_WORKERS = ("asgi", UVICORN) if "asgi" in SUPPORTED_WORKERS else (UVICORN,)  # since gunicorn 24
-WORKERS = ("sync", "gthread", *ASGI_WORKERS, "gevent")
+WSGI_WORKERS = ("sync", "gthread", "gevent")
+NOT_GEVENT = ("sync", "gthread", *ASGI_WORKERS)
+WORKERS = (*NOT_GEVENT, "gevent")
+ALL = bool(os.environ.get("ZDD_TEST_ALL_WORKERS"))
+thorough = pytest.mark.skipif(not ALL, reason="with ZDD_TEST_ALL_WORKERS=1, as `make gunicorn` sets it")
+
+
+def each_of(*sample: str, among: Sequence[str] = WORKERS) -> pytest.MarkDecorator:
+    """Run a test for a sample of the workers; for all of them in `make gunicorn`."""
+    return pytest.mark.parametrize("worker", among if ALL else sample)
 
 
 @contextlib.contextmanager

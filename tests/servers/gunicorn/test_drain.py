@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.gunicorn.harness import PLAIN, WORKERS, gunicorn
+from tests.servers.gunicorn.harness import ASGI_WORKERS, PLAIN, WORKERS, WSGI_WORKERS, each_of, gunicorn
 from tests.servers.start import QUEUED, is_answered, late_connections, queue_and_stop
 from tests.servers.uvicorn.harness import Client, ask
 
 KEEPING = [worker for worker in WORKERS if worker != "sync"]
-every_worker = pytest.mark.parametrize("worker", WORKERS)
 
 
 @pytest.mark.timeout(90)
@@ -31,7 +30,7 @@ def test_plain_sync_workers_lose_queued_requests(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@every_worker
+@each_of("sync", "gthread")
 def test_late_connections_are_refused_never_reset(tmp_path: Path, worker: str) -> None:
     """A request of 2 s keeps the process alive after its listener is closed."""
     with gunicorn(worker, tmp_path, count=2, lag="300ms") as server, Client(server.port) as slow:
@@ -52,7 +51,7 @@ def test_late_connections_to_plain_workers_are_reset(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@every_worker
+@each_of("gthread")
 def test_a_request_in_flight_is_answered_and_says_close(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, lag="500ms") as server, Client(server.port) as client:
         client.send("/slow")
@@ -64,7 +63,7 @@ def test_a_request_in_flight_is_answered_and_says_close(tmp_path: Path, worker: 
 
 
 @pytest.mark.timeout(90)
-@every_worker
+@each_of("gthread", *ASGI_WORKERS[:1])
 def test_every_answer_says_close_once_while_draining(tmp_path: Path, worker: str) -> None:
     paths = ("/", "/missing", "/boom", "/livez", "/says-keep-alive")
     with gunicorn(worker, tmp_path, lag="1500ms") as server:
@@ -77,7 +76,7 @@ def test_every_answer_says_close_once_while_draining(tmp_path: Path, worker: str
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", KEEPING)
+@each_of("gthread", among=KEEPING)
 def test_a_kept_alive_connection_is_answered_after_the_listener_has_closed(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, "--keep-alive", "30", lag="0s") as server, Client(server.port) as client:
         assert not client.ask().closes
@@ -89,7 +88,7 @@ def test_a_kept_alive_connection_is_answered_after_the_listener_has_closed(tmp_p
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+@each_of("sync", among=WSGI_WORKERS)
 def test_a_generators_response_is_sent_whole(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, lag="0s") as server, Client(server.port) as client:
         client.send("/stream")
@@ -100,7 +99,7 @@ def test_a_generators_response_is_sent_whole(tmp_path: Path, worker: str) -> Non
 
 
 @pytest.mark.timeout(90)
-@every_worker
+@each_of("sync", "gthread")
 def test_a_request_in_flight_is_cut_at_drain_timeout(tmp_path: Path, worker: str) -> None:
     environ = {"ZDD_LIFECYCLE_DRAIN_TIMEOUT": "300ms"}
     with gunicorn(worker, tmp_path, lag="0s", environ=environ) as server, Client(server.port) as client:
@@ -125,7 +124,7 @@ def test_a_sync_worker_that_waits_in_a_system_call_closes_its_listener_all_the_s
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@each_of("gthread", among=("sync", "gthread"))
 def test_workers_with_a_queue_each_answer_all_of_them(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, "--reuse-port", count=3, lag="0s") as server:
         assert queue_and_stop(server) == QUEUED

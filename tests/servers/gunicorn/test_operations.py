@@ -13,8 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gunicorn import util
 
-from tests.servers.gunicorn.harness import ASGI_WORKERS, OURS, PLAIN, UVICORN, WORKERS, gunicorn
+from tests.servers.gunicorn.harness import (
+    ALL,
+    ASGI_WORKERS,
+    NOT_GEVENT,
+    OURS,
+    PLAIN,
+    WSGI_WORKERS,
+    each_of,
+    gunicorn,
+    thorough,
+)
 from tests.servers.start import ZDD, free_port, is_answered
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
 
@@ -26,7 +37,7 @@ def _pid(server: Server) -> int:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", *ASGI_WORKERS])
+@each_of("gthread")
 def test_sighup_replaces_workers_without_a_loss_and_without_a_lag(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, count=2, lag="20s") as server:
         before = {_pid(server) for _ in range(20)}
@@ -43,7 +54,7 @@ def test_sighup_replaces_workers_without_a_loss_and_without_a_lag(tmp_path: Path
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", WORKERS)
+@each_of("sync", *ASGI_WORKERS[:1])
 def test_max_requests_replaces_a_worker_without_a_loss(tmp_path: Path, worker: str) -> None:
     with (
         gunicorn(worker, tmp_path, "--max-requests", "40", count=2, lag="20s") as server,
@@ -80,7 +91,7 @@ def test_sigusr2_upgrades_without_a_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", *ASGI_WORKERS])
+@each_of("sync", among=NOT_GEVENT)
 def test_a_second_signal_means_now(tmp_path: Path, worker: str) -> None:
     with gunicorn(worker, tmp_path, count=2, lag="30s") as server:
         server.signal()
@@ -90,6 +101,7 @@ def test_a_second_signal_means_now(tmp_path: Path, worker: str) -> None:
         assert time.monotonic() - began < 4
 
 
+@thorough
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_sigint_and_sigquit_mean_now(tmp_path: Path, number: signal.Signals) -> None:
@@ -113,7 +125,7 @@ def test_a_terminal_means_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread", *ASGI_WORKERS])
+@each_of("sync", among=NOT_GEVENT)
 def test_gunicorns_own_timeouts_do_not_cut_the_drain(tmp_path: Path, worker: str) -> None:
     """Neither ``graceful_timeout``, which counts from the arbiter's signal, nor ``timeout``."""
     with (
@@ -136,7 +148,7 @@ def _drain(directory: Path) -> int:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("preload", [False, True])
+@pytest.mark.parametrize("preload", [False, True] if ALL else [True])
 def test_zdd_drain_reaches_all_workers_and_is_deducted_from_the_lag(tmp_path: Path, preload: bool) -> None:
     arguments = ["--preload"] if preload else []
     with gunicorn("sync", tmp_path, *arguments, count=3, lag="3s") as server:
@@ -155,7 +167,7 @@ def test_zdd_drain_reaches_all_workers_and_is_deducted_from_the_lag(tmp_path: Pa
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["gthread", UVICORN])
+@each_of("gthread")
 def test_one_line_in_the_configuration_file_is_enough(tmp_path: Path, worker: str) -> None:
     configuration = tmp_path / "gunicorn.conf.py"
     configuration.write_text(ONE_LINE)
@@ -180,6 +192,7 @@ def test_stock_mode_is_plain_gunicorn(tmp_path: Path, command: tuple[str, ...]) 
         assert time.monotonic() - began < 5
 
 
+@thorough
 @pytest.mark.timeout(90)
 def test_hooks_of_the_users_configuration_still_run(tmp_path: Path) -> None:
     configuration = tmp_path / "gunicorn.conf.py"
@@ -200,6 +213,7 @@ def test_workers_that_lose_requests_are_refused_with_a_reason(tmp_path: Path, wo
     assert "would lose requests at every stop" in done.stderr
 
 
+@thorough
 @pytest.mark.timeout(90)
 def test_a_subclass_of_a_supported_worker_drains(tmp_path: Path) -> None:
     with gunicorn("tests.servers.gunicorn.workers.Special", tmp_path) as server:
@@ -234,7 +248,7 @@ def test_a_service_that_refuses_to_serve_ends_gunicorn(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@each_of("gthread", among=WSGI_WORKERS)
 def test_stop_hooks_run_once_in_every_worker(tmp_path: Path, worker: str) -> None:
     app = "tests.servers.gunicorn.hooked_application:app"
     with gunicorn(worker, tmp_path, app=app, count=2, lag="0s") as server:
@@ -252,7 +266,7 @@ def test_keep_alive_below_the_proxys_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@each_of("sync", among=WSGI_WORKERS)
 def test_a_client_that_never_reads_does_not_keep_the_process(tmp_path: Path, worker: str) -> None:
     environ = {"ZDD_LIFECYCLE_DRAIN_TIMEOUT": "1s"}
     app = "tests.servers.gunicorn.large_application:app"
@@ -277,8 +291,11 @@ def test_a_client_that_keeps_its_socket_open_holds_nobody_up(tmp_path: Path) -> 
             client.close()
 
 
+@thorough
 @pytest.mark.timeout(90)
 def test_clients_of_a_plain_sync_worker_hold_each_other_up(tmp_path: Path) -> None:
+    if not hasattr(util, "close_graceful"):
+        pytest.skip("since gunicorn 26")
     with gunicorn("sync", tmp_path, command=PLAIN) as server:
         clients = [Client(server.port) for _ in range(3)]
         began = time.monotonic()
