@@ -17,6 +17,7 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
   * SessionError(RuntimeError)
     * SessionGone                           logged out or expired while the request ran
     * SessionConflict                       a field is not what it was expected to be
+      * SessionLoginNeeded                  the same, answered with 401
     * SessionReadOnly                       a pre-login snapshot or a stale copy cannot be changed
     * SessionUnavailable(ConnectionError)   the session was needed and Redis is away
     * SessionCrossSite                      a login in a cross-site POST that came without the cookie
@@ -52,6 +53,7 @@ __all__ = [
     "SessionCrossSite",
     "SessionError",
     "SessionGone",
+    "SessionLoginNeeded",
     "SessionReadOnly",
     "SessionTooLarge",
     "SessionUnavailable",
@@ -195,6 +197,13 @@ class SessionConflict(SessionError):
 
     code = "session-conflict"
     status = 409
+
+
+class SessionLoginNeeded(SessionGone):
+    """The same, where ``sessions.on_gone`` is ``401``: the client is told to log in again."""
+
+    code = "session-login-needed"
+    status = 401
 
 
 class SessionReadOnly(SessionError):

@@ -7,7 +7,6 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from zdd_sdk.errors import StoreReplyError
-from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.model import LAYOUT, read_stored
 from zdd_sdk.sessions.operations import (
     Create,
@@ -47,31 +46,36 @@ class SessionCalls:
 
     def __init__(self, settings: SessionSettings, writer: str) -> None:
         self._idle, self._absolute = _milliseconds(settings.idle_timeout), _milliseconds(settings.absolute_timeout)
-        self._grace, self._rotation_grace = _milliseconds(settings.login_grace), _milliseconds(settings.rotation_grace)
+        self._grace, self._followed = _milliseconds(settings.login_grace), _milliseconds(settings.rotation_grace)
         self._rotate_every = _milliseconds(settings.rotate_every)
         self._writer = writer
 
     def call(self, operation: Operation) -> Call[Reply]:
         """Build the call of one operation."""
-        grace = self._rotation_grace
         match operation:
             case Load(place, rotate):
-                return _script("load", place.keys, (SPARE, grace, self._rotate_every if rotate else ""))
+                return _script("load", place.keys, (SPARE, self._followed, self._rotate_every if rotate else ""))
             case Create(place):
-                keys = (place.key, place.index) if operation.device else (place.key,)
+                keys = place.keys[: 2 if operation.device else 1]
                 return _script("create", keys, self._create(operation), vital=operation.vital)
             case Save(place):
                 return _script("save", place.keys, self._save(operation))
             case Mark(place, revision, keep, vital):
-                return _script("mark", place.keys, (self._grace, revision, int(keep), grace), vital=vital)
+                args = (self._grace, revision, int(keep), self._followed)
+                return _script("mark", place.keys, args, vital=vital)
             case Delete(place, vital):
-                return _script("end", place.keys, (grace,), vital=vital)
+                return _script("end", place.keys, (self._followed,), vital=vital)
+            case _:
+                return self._call_of_user(operation)
+
+    def _call_of_user(self, operation: ListDevices | Revoke | Dismiss) -> Call[Reply]:
+        match operation:
             case ListDevices(index):
                 return _script("devices", (index, index), (), vital=True)
             case Revoke(index, user, token, keep):
                 keys = keep.keys if keep else (index, index)
-                longest = max(self._absolute, self._idle) + SPARE
-                return _script("revoke", keys, (int(keep is not None), user, longest, token, grace), vital=True)
+                args = (int(keep is not None), user, max(self._absolute, self._idle) + SPARE, token, self._followed)
+                return _script("revoke", keys, args, vital=True)
             case Dismiss(key, index, device, token):
                 return _script("dismiss", (key, index), (device, token), vital=True)
 
@@ -92,7 +96,7 @@ class SessionCalls:
             terms = save.lifetime.terms(self._idle, self._absolute, save.created)
             sets = {b"_l": save.lifetime.flags.encode(), **sets}
         head = (SPARE, save.token, self._writer, *map(_or_empty, terms))
-        sizes = (len(sets), len(save.expected), self._rotation_grace)
+        sizes = (len(sets), len(save.expected), self._followed)
         return (*head, *sizes, *_flat(sets), *_flat(save.expected), *save.deletes)
 
 

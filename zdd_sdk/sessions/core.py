@@ -112,7 +112,7 @@ class Sessions:
         visit = self._visit(exchange)
         if not visit.turn.loaded:
             exchange.response_headers.append(("vary", "Cookie"))
-            ids, rotate = self.presented(exchange), self._may_rotate(exchange)
+            ids, rotate = self.presented(exchange), self.may_rotate(exchange)
             await self.keeper.load(visit.turn, ids, exchange.store, rotate=rotate)
             self._set_cookie(exchange, visit.turn)
         return visit.session
@@ -195,12 +195,15 @@ class Sessions:
 
         Raises:
             SessionConflict: a field is not what it was expected to be; nothing was written.
+            SessionGone: the session has ended in the meantime, and ``on_gone`` says to say so.
         """
         visit: _Visit = exchange.parts[_VISIT]
         if visit.plan is not None and visit.plan.waves:
             visit.plan.take(results)
             self.keeper.settle(visit.turn)
             self._set_cookie(exchange, visit.turn)
+            if self._settings.on_gone != "ignore" and not exchange.held:
+                visit.turn.check_gone(self.keeper.gone)
             visit.turn.raise_failure()
 
     def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
@@ -252,7 +255,8 @@ class Sessions:
             turn.closed = exchange.status != 0
             raise
 
-    def _may_rotate(self, exchange: Exchange) -> bool:
+    def may_rotate(self, exchange: Exchange) -> bool:
+        """Whether a load may give the session a new id: periodic rotation is on, and a cookie can still be set."""
         if not self._settings.rotate_every or exchange.status or exchange.method == "WEBSOCKET":
             return False
         return self.keeper.shelf is not None or self._can_rotate()

@@ -8,7 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from zdd_sdk.errors import RecordTooNew, SessionConflict, SessionUnavailable, StoreReplyError, StoreUnavailable
+from zdd_sdk.errors import (
+    RecordTooNew,
+    SessionConflict,
+    SessionGone,
+    SessionLoginNeeded,
+    SessionUnavailable,
+    StoreReplyError,
+    StoreUnavailable,
+)
 from zdd_sdk.secrets import MIN_SECRET_BYTES, Secrets
 from zdd_sdk.sessions.calls import SessionCalls
 from zdd_sdk.sessions.envelope import Envelope
@@ -43,8 +51,10 @@ class Keeper:
 
     Attributes:
         counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's),
-            ``clashes`` (`SessionConflict`), ``unavailable``, ``rotations``, ``large`` (saves with a field beyond
+            ``clashes`` (`SessionConflict`), ``unavailable``, ``rotations`` (periodic ones), ``trips``,
+            ``read_bytes`` and ``written_bytes`` (attributes as stored), ``large`` (saves with a field beyond
             `LARGE_FIELD`), and ``undecodable`` by the release that wrote.
+        gone: the error where a session has ended, as ``on_gone`` says.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class Keeper:
         stock: bool = False,
     ) -> None:
         self._settings = settings
+        self.gone = SessionLoginNeeded if settings.on_gone == "401" else SessionGone
         self._calls = SessionCalls(settings, release)
         self._homes = (keys, *other_homes(settings))
         # In stock mode sessions live no longer than this process, and so do the secrets their names are derived from.
@@ -71,6 +82,9 @@ class Keeper:
             "clashes": 0,
             "unavailable": 0,
             "rotations": 0,
+            "trips": 0,
+            "read_bytes": 0,
+            "written_bytes": 0,
             "large": 0,
             "undecodable": {},
         }
@@ -162,11 +176,12 @@ class Keeper:
             except (StoreUnavailable, StoreReplyError) as error:
                 turn.unfinished = plan
                 raise self._unavailable(error) from error
-        turn.raise_outcome()
+        turn.raise_outcome(self.gone)
 
     def calls(self, wave: Sequence[Operation]) -> list[Call[Reply]]:
         """Build the calls of a wave, for a trip that carries others' calls, too."""
-        self._note_large(wave)
+        self.counters["trips"] += 1
+        self._note_written(wave)
         return [self._calls.call(operation) for operation in wave]
 
     async def ask(self, store: Store | None, wave: Sequence[Operation]) -> Sequence[Reply]:
@@ -213,9 +228,10 @@ class Keeper:
         """Return each id in each place its session may lie in, each once."""
         return everywhere(ids, len(self._homes))
 
-    def _note_large(self, wave: Sequence[Operation]) -> None:
+    def _note_written(self, wave: Sequence[Operation]) -> None:
         for operation in wave:
             written = operation.fields if isinstance(operation, Create) else getattr(operation, "sets", {})
+            self.counters["written_bytes"] += sum(map(len, written.values()))
             if any(len(data) > LARGE_FIELD for data in written.values()):
                 if not self.counters["large"]:
                     name, data = max(written.items(), key=lambda pair: len(pair[1]))
@@ -237,6 +253,7 @@ class Keeper:
     def _found(self, turn: Turn, place: Place, reply: Reply, stored: Stored) -> None:
         self._begin(turn, place.after(reply.moved), stored)
         self.counters["rotations"] += reply.rotated
+        self.counters["read_bytes"] += sum(map(len, stored.fields.values()))
         if reply.moved and turn.id is not None:
             turn.follow(turn.id)
 

@@ -192,8 +192,11 @@ class Turn:
         if failure is not None:
             raise failure
 
-    def raise_outcome(self) -> None:
+    def raise_outcome(self, gone: type[SessionGone] = SessionGone) -> None:
         """Report what an explicit save has met.
+
+        Args:
+            gone: what to raise where the session had ended.
 
         Raises:
             SessionConflict, SessionError, RecordError: as `raise_failure`.
@@ -201,13 +204,17 @@ class Turn:
             SessionUnavailable: Redis refused the write.
         """
         self.raise_failure()
-        if self.gone:
-            message = "the session was logged out or has expired; nothing was written"
-            raise SessionGone(message)
+        self.check_gone(gone)
         if self.refused:
             self.refused = ""
             message = "the session cannot be written for the moment"
             raise SessionUnavailable(message)
+
+    def check_gone(self, error: type[SessionGone]) -> None:
+        """Raise this error if a save found that the session had ended."""
+        if self.gone:
+            message = "the session was logged out or has expired; nothing was written"
+            raise error(message)
 
     def begin(self, identity: SessionId | None = None, stored: Stored | None = None) -> None:
         """Take what was loaded, or begin a new session."""
