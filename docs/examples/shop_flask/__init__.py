@@ -1,0 +1,1 @@
+"""A small shop on Flask whose deployments nobody notices."""
