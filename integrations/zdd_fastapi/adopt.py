@@ -15,6 +15,7 @@ from zdd_sdk.errors import SessionUnavailable
 from zdd_sdk.http import Exchange
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
 from zdd_sdk.sessions.adopt_flow import Adopted, Adoption, LegacyRefused
+from zdd_sdk.sessions.lifetime import Lifetime, choose_lifetime
 
 __all__ = ["lay_adoption"]
 
@@ -136,6 +137,11 @@ class _StarletteCookie:
             message = f"its cookie would have {size} bytes; browsers keep {_MOST}"
             raise LegacyRefused(message)
         return dict(json.loads(text))
+
+    def terms(self) -> Lifetime:
+        """As long as the cookie."""
+        life = self._middleware.max_age
+        return choose_lifetime(life, None, browser=life is None)
 
     async def write(self, values: Mapping[str, Any] | None) -> None:
         """Have Starlette set the cookie; ``None``: if the application has modified its session."""

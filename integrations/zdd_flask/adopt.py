@@ -15,6 +15,7 @@ from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import SessionUnavailable, SettingsError
 from zdd_sdk.http import Exchange
 from zdd_sdk.sessions.adopt_flow import Adopted, Adoption, LegacyRefused
+from zdd_sdk.sessions.lifetime import Lifetime, choose_lifetime
 from zdd_sdk.store import finish
 
 __all__ = ["AdoptingInterface", "adopt_sessions"]
@@ -151,6 +152,10 @@ class _FlaskSession:
             return self._round_trip(dict(values))
         except (TypeError, ValueError, OverflowError) as error:
             raise LegacyRefused(str(error)) from None
+
+    def terms(self) -> Lifetime:
+        """As long as Flask lets it live; and as long as the browser runs, unless it is permanent."""
+        return choose_lifetime(self._app.permanent_session_lifetime, None, browser=not self.session.permanent)
 
     async def write(self, values: Mapping[str, Any] | None) -> None:
         """Have the interface save; ``None``: what the application left, if it says that it modified it."""

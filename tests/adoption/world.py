@@ -15,6 +15,7 @@ from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions import Sessions
 from zdd_sdk.sessions.adopt_count import Tally
 from zdd_sdk.sessions.adopt_flow import Adoption, LegacyRefused
+from zdd_sdk.sessions.lifetime import AS_CONFIGURED, Lifetime
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, Keys, Store
 from zdd_sdk.web.leave import leave
@@ -104,6 +105,9 @@ class Framework:
         if self.in_browser and len(text) > self._world.limit:
             raise LegacyRefused("4 KB")
         return dict(json.loads(text))
+
+    def terms(self) -> Lifetime:
+        return AS_CONFIGURED
 
     async def write(self, values: Mapping[str, Any] | None) -> None:
         if values is None:

@@ -39,6 +39,7 @@ from zdd_sdk.sessions.adopt_count import Tally
 from zdd_sdk.sessions.cookies import CookieJar, is_cross_site
 from zdd_sdk.sessions.core import Sessions
 from zdd_sdk.sessions.ids import parse_id
+from zdd_sdk.sessions.lifetime import Lifetime
 from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, load_script
@@ -79,6 +80,10 @@ class Legacy(Protocol):
         Raises:
             LegacyRefused: it cannot hold these values.
         """
+        ...
+
+    def terms(self) -> Lifetime:
+        """Return how long ours is to live, which is as long as the framework's would."""
         ...
 
     async def write(self, values: Mapping[str, Any] | None) -> None:
@@ -435,6 +440,7 @@ class Adoption:
         turn, stored = one.turn, one.turn.stored
         if stored is None or turn.renewal is not Renewal.NONE:
             turn.extra = {LINK: Link("", 0, self._last_known(one)).text.encode()}
+            turn.live(one.legacy.terms())
             return 0
         prints = {coming, self._last_known(one) if one.verdict is Verdict.LEGACY else None} - {None, ""}
         turn.extra = dict(announcement(str(print_), stored.now) for print_ in prints)
@@ -495,7 +501,7 @@ class Adoption:
             logger.info("two copies agree and Redis could not be told: %s", error)
             return True
         if agreed and one.legacy.in_browser:
-            self._links.write(exchange, link.text, self._life)
+            self._links.write(exchange, link.text, None if "b" in turn.stored.flags else self._life)
         return agreed
 
     async def _end(self, exchange: Exchange, one: Adopted) -> None:
@@ -522,6 +528,7 @@ class Adoption:
         turn, stored = one.turn, one.turn.stored
         if stored is None or turn.renewal is not Renewal.NONE:
             turn.extra = {RETIRED: b"1", LINK: Link("", 0, self._last_known(one)).text.encode()}
+            turn.live(one.legacy.terms())
         elif RETIRED not in stored.others:
             turn.extra = {RETIRED: b"1"}
         if turn.extra or any(turn.fields.changes()):
