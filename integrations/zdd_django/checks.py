@@ -71,9 +71,16 @@ def _middleware() -> Iterator[CheckMessage]:
         yield Error(text, hint=f"Remove {DJANGO_SESSION_MIDDLEWARE!r}.", id="zdd.E005")
 
 
+def _adopts() -> bool:
+    try:
+        return get_zdd().settings.sessions.adopt != "off"
+    except ZddError:
+        return False  # said elsewhere
+
+
 def _sessions() -> Iterator[CheckMessage]:
     order, ours = list(settings.MIDDLEWARE), settings.SESSION_ENGINE == ENGINE
-    if SESSION_MIDDLEWARE in order and not ours:
+    if SESSION_MIDDLEWARE in order and not ours and not _adopts():
         text = f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}: sessions are Django's own, with what they lose."
         yield Warning(text, hint=f"Set SESSION_ENGINE = {ENGINE!r}.", id="zdd.W001")
     if ours and DJANGO_SESSION_MIDDLEWARE in order and SESSION_MIDDLEWARE not in order:

@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
+from zdd_django.adopt import adopting, begin_adopted, keep_adopted, keep_adopted_async
 from zdd_django.cookies import exchange_of, presented, remove_cookie, write_cookie
 from zdd_django.problems import mended, problem_response, replaced, respond
 from zdd_django.service import get_zdd
@@ -193,12 +194,16 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         """Give the request its session; asks nothing."""
+        if (adoption := adopting()) is not None:
+            begin_adopted(request, adoption)
+            return
         values = presented(request)
         session = self.SessionStore(values[0] if values else None)
         if isinstance(session, SessionStore):
             session.attend(
                 values,
                 asgi=hasattr(request, "scope"),
+                label=lambda: request.META.get("HTTP_USER_AGENT", ""),
                 cross_site=lambda: is_cross_site(exchange_of(request)),
                 deliver=lambda turn: _deliver(request, session, turn),
             )
@@ -207,6 +212,8 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:  # type: ignore[override]
         """Save the session, then set or delete its cookie."""
         session: Any = getattr(request, "session", None)
+        if hasattr(session, "adopted"):
+            return keep_adopted(request, response)
         if not isinstance(session, SessionStore):
             return super().process_response(request, response)  # type: ignore[arg-type]
         if _untouched(session):
@@ -224,6 +231,8 @@ class SessionMiddleware(django_sessions.SessionMiddleware):
         self.process_request(request)
         response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
         session: Any = getattr(request, "session", None)
+        if hasattr(session, "adopted"):
+            return await keep_adopted_async(request, response)
         if not isinstance(session, SessionStore):
             return await sync_to_async(super().process_response)(request, response)  # type: ignore[arg-type]
         if _untouched(session):
@@ -260,6 +269,8 @@ async def _save(request: HttpRequest, response: HttpResponseBase, session: Sessi
         _set_cookie(request, response, session)
     elif session.ended and session.is_empty() and presented(request):
         remove_cookie(request, response)
+    elif session.renewed:
+        _set_cookie(request, response, session)
 
 
 def _set_cookie(request: HttpRequest, response: HttpResponseBase, session: SessionStore) -> None:
