@@ -97,7 +97,7 @@ def answered(port: int, path: str = "/readyz") -> bool:
         return False
 
 
-def queue_and_stop(server: Server) -> int:
+def queue_and_stop(server: Server, path: str = "/", queued: int = QUEUED) -> int:
     """SIGTERM while 20 connections wait in the accept queue with their requests sent; count the answers.
 
     The processes that serve are frozen meanwhile, so that the signal and the connections meet them at once.
@@ -105,9 +105,9 @@ def queue_and_stop(server: Server) -> int:
     frozen = _family(server.process.pid)[1:] or [server.process.pid]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
-    clients = [Client(server.port) for _ in range(QUEUED)]
+    clients = [Client(server.port) for _ in range(queued)]
     for client in clients:
-        client.send()
+        client.send(path)
     server.signal()
     time.sleep(0.5)
     for pid in frozen:
@@ -129,6 +129,19 @@ def is_answered(client: Client) -> bool:
         return False
     finally:
         client.close()
+
+
+def refused_at_once(server: Server, workers: int = 1) -> bool:
+    """Whether, once the listener is closed and a request still runs, who connects is told so without delay."""
+    server.wait_for("Listener closed", workers)
+    assert server.process.poll() is None
+    try:
+        socket.create_connection(("127.0.0.1", server.port), 0.8).close()
+    except ConnectionRefusedError:
+        return True
+    except TimeoutError:
+        pass
+    return False
 
 
 def late_connections(server: Server) -> set[str]:

@@ -153,5 +153,6 @@ def keep_alive_finding(keep_alive: float, proxy_idle: float | None) -> str | Non
     return (
         f"the server closes idle connections after {format_duration(keep_alive)}, the proxy after "
         f"{format_duration(proxy_idle)} (lifecycle.proxy_idle_timeout): the proxy will reuse connections that are "
-        f"just being closed and answer 502; set the server's keep-alive (--timeout-keep-alive) above it"
+        f"just being closed and answer 502; set the server's keep-alive above it (uvicorn --timeout-keep-alive, "
+        f"hypercorn and gunicorn --keep-alive, granian --http1-header-read-timeout)"
     )

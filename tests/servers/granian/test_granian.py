@@ -24,6 +24,7 @@ from tests.servers.start import (
     free_port,
     late_connections,
     queue_and_stop,
+    refused_at_once,
     starting,
 )
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
@@ -60,6 +61,11 @@ def test_20_of_20_queued_requests_are_answered(
         assert server.wait() == 0
 
 
+def test_the_listener_stays_until_its_queue_is_empty(tmp_path: Path) -> None:
+    with granian(tmp_path, "asgi", *ONE_AT_A_TIME, lag="0s") as server:
+        assert queue_and_stop(server, "/stall", queued=6) == 6
+
+
 def test_plain_granian_loses_queued_requests(tmp_path: Path) -> None:
     with granian(tmp_path, "asgi", *ONE_AT_A_TIME, stock=True) as server:
         assert queue_and_stop(server) < QUEUED
@@ -81,6 +87,7 @@ def test_a_drain_answers_all_and_refuses_who_comes_late(tmp_path: Path, interfac
         assert [reply.status for reply in replies.values()] == [200, 404, 200]
         assert all(reply.closes for reply in replies.values())
         assert not answered(server.port)
+        assert refused_at_once(server, workers)
         assert late_connections(server) == {"refused"}
         reply = slow.reply()
         assert (reply.status, reply.closes) == (200, True)

@@ -29,6 +29,7 @@ from tests.servers.start import (
     free_port,
     late_connections,
     queue_and_stop,
+    refused_at_once,
     starting,
 )
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
@@ -69,6 +70,7 @@ def test_a_drain_answers_all_and_refuses_who_comes_late(tmp_path: Path, app: str
         assert [reply.status for reply in replies.values()] == [200, 404, 500, 200]
         assert all(reply.closes for reply in replies.values())
         assert not answered(server.port)
+        assert refused_at_once(server, int(workers))
         assert late_connections(server) == {"refused"}
         reply = slow.reply()
         assert (reply.status, reply.closes) == (200, True)

@@ -29,6 +29,7 @@ def said(port: int, send: bytes = b"") -> bytes:
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as connection:
             connection.sendall(send)
+            time.sleep(0.2 * bool(send))
             received = b""
             while chunk := connection.recv(100):
                 received += chunk
