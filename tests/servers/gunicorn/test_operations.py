@@ -8,6 +8,7 @@ import pty
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -339,3 +340,13 @@ def _with_descriptor(directory: Path, number: int) -> Iterator[subprocess.Popen[
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(5)
+
+
+def test_the_arbiter_has_not_imported_what_gevent_patches() -> None:
+    """gevent patches in the workers; an asyncio that is there already keeps the sockets it has seen."""
+    code = (
+        "import sys, zdd_sdk.cli.serve, zdd_sdk.lifecycle.servers.gunicorn; "
+        "from zdd_sdk.lifecycle.servers.own import own_lifecycle; own_lifecycle(); "
+        "sys.exit(len({'asyncio', 'redis'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0
