@@ -23,6 +23,7 @@ from zdd_django.service import get_zdd
 from zdd_sdk.errors import RecordError, SessionGone, SessionUnavailable
 from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.sessions.attributes import Attributes
+from zdd_sdk.sessions.devices import label_of
 from zdd_sdk.sessions.ids import SessionId, parse_id
 from zdd_sdk.sessions.lifetime import Lifetime, choose_lifetime
 from zdd_sdk.sessions.operations import Load
@@ -80,6 +81,7 @@ class SessionStore(SessionBase):
         values: Sequence[str],
         *,
         asgi: bool,
+        label: Callable[[], str],
         cross_site: Callable[[], bool],
         deliver: Callable[[Turn], None],
     ) -> None:
@@ -88,13 +90,14 @@ class SessionStore(SessionBase):
         Args:
             values: every value the request carries under our cookie's name.
             asgi: the request came through ASGI, so that async methods run on the server's loop.
+            label: says what a login is called in the user's list of devices.
             cross_site: says whether another site made the browser send this request.
             deliver: called when the exchange's leave has saved the session: sets or deletes the cookie.
         """
         if values:
             identities = (parse_id(value) for value in values)
             self._offered = tuple(dict.fromkeys(identity for identity in identities if identity is not None))
-        self._visit = _Visit(asgi, cross_site if not values else None, deliver)
+        self._visit = _Visit(asgi, label, cross_site if not values else None, deliver)
 
     async def keep(self, store: Store | None) -> bool:
         """Save what a request has changed, before its answer; returns whether the cookie is to be set.
@@ -201,6 +204,18 @@ class SessionStore(SessionBase):
         return not self._session_key and (turn is None or not (turn.begun or self._session_cache))
 
     @property
+    def turn(self) -> Turn:
+        """The state behind it, for ``zdd.sessions.logout_everywhere(user, keep=request.session.turn)``."""
+        self._get_session()
+        assert self._turn is not None  # noqa: S101 - for type checkers
+        return self._turn
+
+    @property
+    def renewed(self) -> bool:
+        """Whether it has a new key, of which the browser must hear."""
+        return self._turn is not None and self._turn.issued is not None and self._turn.id is not None
+
+    @property
     def changed(self) -> bool:
         """Whether there is something to save; Django is told of changes inside a value, we look."""
         turn = self._turn if self._loaded else None
@@ -259,9 +274,13 @@ class SessionStore(SessionBase):
         keeper = _keeper()
         turn = turn or keeper.turn()
         turn.ids = self._known()
-        await keeper.load(turn, turn.ids, store)
+        await keeper.load(turn, turn.ids, store, rotate=self._may_rotate())
         self._session_key = turn.id.text if turn.id else None
         return turn
+
+    def _may_rotate(self) -> bool:
+        exchange = current_exchange()
+        return self._visit is not None and exchange is not None and get_zdd().sessions.may_rotate(exchange)
 
     async def _opened(self, store: Store | None) -> Turn:
         """Load once, also where several tasks of a request ask at the same time."""
@@ -386,7 +405,7 @@ class SessionStore(SessionBase):
         if user is not None and user != turn.user:
             # Who was logged in before without a flush keeps nothing; the attributes are Django's to keep.
             turn.keep, turn.user = turn.user is None, None
-            turn.login(user)
+            turn.login(user, label_of(self._visit.label()) if self._visit else "")
         elif user != turn.user:
             turn.rotate()
             turn.user = user
@@ -398,10 +417,17 @@ class SessionStore(SessionBase):
 class _Visit:
     """What a session knows of its request."""
 
-    __slots__ = ("asgi", "cross_site", "deliver")
+    __slots__ = ("asgi", "cross_site", "deliver", "label")
 
-    def __init__(self, asgi: bool, cross_site: Callable[[], bool] | None, deliver: Callable[[Turn], None]) -> None:
+    def __init__(
+        self,
+        asgi: bool,
+        label: Callable[[], str],
+        cross_site: Callable[[], bool] | None,
+        deliver: Callable[[Turn], None],
+    ) -> None:
         self.asgi = asgi
+        self.label = label
         self.cross_site = cross_site
         self.deliver = deliver
 

@@ -35,10 +35,9 @@ def check_problem(answer):
     assert COOKIE not in answer.cookies
 
 
-@pytest.mark.parametrize("method", ["refuse", "pause"])
-def test_who_needs_the_session_gets_503_and_others_notice_nothing(visitor, tap, method):
+def test_who_needs_the_session_gets_503_and_others_notice_nothing(visitor, tap):
     before = visitor.cookies
-    getattr(tap, method)()
+    tap.refuse()
     check_problem(visitor.get("me"))
     check_problem(visitor.get("whoami"))
     check_problem(visitor.post("put?name=b&value=1"))
@@ -50,6 +49,16 @@ def test_who_needs_the_session_gets_503_and_others_notice_nothing(visitor, tap, 
     assert visitor.get("/readyz", exact=True).status_code == 200
     assert visitor.cookies == before
     tap.heal()
+    assert eventually(visitor, "whoami").json() == {"user": "ada"}
+
+
+def test_a_redis_that_does_not_answer_costs_its_budget_and_no_login(visitor, tap):
+    before = visitor.cookies
+    tap.pause()
+    check_problem(visitor.get("me"))
+    assert visitor.get("plain").status_code == 200
+    tap.heal()
+    assert visitor.cookies == before
     assert eventually(visitor, "whoami").json() == {"user": "ada"}
 
 
