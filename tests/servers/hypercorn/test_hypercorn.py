@@ -191,9 +191,10 @@ def _workers_of(server: Server, requests: int) -> set[int]:
     return {int(ask(server.port).body) for _ in range(requests)}
 
 
-def test_unix_socket_queue_is_answered_and_the_file_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_unix_socket_queue_is_answered_and_the_file_removed(tmp_path: Path, workers: str) -> None:
     path = tmp_path / "s"
-    with hypercorn(tmp_path, "--bind", f"unix:{path}", lag="300ms") as server:
+    with hypercorn(tmp_path, "-w", workers, "--bind", f"unix:{path}", lag="300ms") as server:
         client = socket.socket(socket.AF_UNIX)
         client.connect(str(path))
         server.signal()
