@@ -1,8 +1,8 @@
 """Where sessions may lie while a service or an environment is being renamed. Pure.
 
-A session stays where it was found: saves, marks and logouts go there, whichever release carries them out. A new
-session, and with it whatever a login or a rotation continues, lies at home. So two releases that
-call different places home, and read both, share every session.
+A session stays where it was found: saves, marks, logouts and periodic rotations go there, whichever release carries
+them out. A new session, and with it whatever a login or `rotate()` continues, lies at home. So two releases
+that call different places home, and read both, share every session.
 """
 
 from __future__ import annotations

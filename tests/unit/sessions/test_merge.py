@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.flows.sessions.visitor import Visitor, make_sessions, reading, writing
 from zdd_sdk.errors import SessionConflict, SessionTooLarge, SessionValueError
 from zdd_sdk.sessions import codec
 from zdd_sdk.sessions.fields import Fields
@@ -24,6 +25,7 @@ from zdd_sdk.sessions.merge import (
     check_limit,
     joined,
 )
+from zdd_sdk.store import finish
 
 BIG = 1 << 20
 integers = st.integers(-(2**70), 2**70)
@@ -250,3 +252,43 @@ def test_a_refused_operation_changes_nothing():
         fields.merge("log", Extend(("y" * 50,)))
     assert log == [1]
     assert fields.changes() == ({}, set())
+
+
+# any interleaving
+
+steps = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["load", "add", "union", "append", "save", "leave"])))
+
+
+@given(steps, st.sampled_from(["off", "on"]))
+def test_whatever_the_order_of_four_requests_all_operations_count_once(schedule, encrypt):
+    visitor = Visitor(make_sessions(stock=True, encrypt=encrypt), None)
+    finish(visitor.visit(writing(sum=0)))
+    running, done, number = {}, [], 0
+    for who, step in schedule:
+        if step == "load":
+            running.setdefault(who, (visitor.exchange(), []))
+        if who not in running:
+            continue
+        exchange, mine = running[who]
+        session = finish(visitor.sessions.load(exchange))
+        number += 1
+        if step == "add":
+            session.add("sum", number)
+        elif step == "union":
+            session.union("members", {number})
+        elif step == "append":
+            session.append("items", number)
+        if step in {"add", "union", "append"}:
+            mine.append((step, number))
+        if step == "save":
+            finish(session.save())
+        if step in {"save", "leave"}:
+            done += mine
+            mine.clear()
+        if step == "leave":
+            assert finish(visitor.depart(exchange)).status == 200
+            del running[who]
+    found = finish(visitor.visit(reading("sum", "members", "items"))).result
+    assert found["sum"] == sum(number for step, number in done if step == "add")
+    assert (found["members"] or set()) == {number for step, number in done if step == "union"}
+    assert sorted(found["items"] or []) == sorted(number for step, number in done if step == "append")
