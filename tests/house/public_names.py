@@ -23,7 +23,6 @@ FACES = (
     "zdd_sdk.store",
     "zdd_sdk.testing",
     "zdd_sdk.web",
-    "zdd_django",
     "zdd_django.middleware",
     "zdd_django.sessions",
     "zdd_fastapi",
