@@ -198,6 +198,7 @@ def test_unix_socket_queue_is_answered_and_the_file_removed(tmp_path: Path, work
         client = socket.socket(socket.AF_UNIX)
         client.connect(str(path))
         server.signal()
+        server.wait_for("Draining")
         client.sendall(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
         assert b"connection: close" in client.recv(4096)
         client.close()
