@@ -38,6 +38,7 @@ Promised, for a user whose requests come one after the other: no write, login or
 lost or undone, whatever the steps of the instances that answered. For parallel requests: between instances
 with the SDK changes of different fields are merged, as ours always are; a request that runs on an instance
 without the SDK writes the whole session of the framework, and the last one wins, as it always did there.
+Two requests at once that both find a session of the framework which is not ours yet take it over twice; one copy wins.
 Where a framework keeps its session in the browser, a logout cannot be forced on a copy of the cookie.
 """
 

@@ -234,6 +234,7 @@ class Adoption:
         parsed = (parse_id(value) for value in values)
         turn.ids = tuple(dict.fromkeys(identity for identity in parsed if identity is not None))
         turn.barred = not values and is_cross_site(exchange)
+        turn.label = exchange.header("user-agent") or ""
         self._sessions.stage(exchange, turn, lambda settled: self._deliver(exchange, settled))
         return turn
 
@@ -371,7 +372,7 @@ class Adoption:
             user = str(values[self._user])
             before = turn.user
             if user != before:
-                turn.login(user)
+                turn.login(user, turn.label)
             return before is not None and user != before
         if self._user in values or self._user in deleted:
             self._log_off(turn)
