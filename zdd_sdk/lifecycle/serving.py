@@ -31,6 +31,6 @@ def begin_serving() -> Lifecycle | None:
     Raises:
         ZddError: the service refuses to serve; the worker must not accept connections.
     """
-    for callback in list(_starters):
+    for callback in _starters:
         callback()
     return active()
