@@ -76,14 +76,21 @@ class ZddSessionInterface(SessionInterface):
     def _save(self, app: Flask, session: ZddSession, response: Response) -> None:
         visit = session.visit
         if app.config["SESSION_REFRESH_EACH_REQUEST"] is True:
-            with contextlib.suppress(SessionUnavailable):
-                visit.load()
+            self._look(session, visit)
         if not visit.touched:
             return
         if visit.turn.loaded:
             self._settle(app, session, visit.turn)
         if not visit.attached:
             self._leave(visit, visit.turn, response)
+
+    def _look(self, session: ZddSession, visit: Visit) -> None:
+        """See whether a session that the application has not looked at is a permanent one, whose cookie is set anew."""
+        with contextlib.suppress(SessionUnavailable):
+            visit.load()
+        if not session.accessed:
+            headers = visit.exchange.response_headers
+            headers[:] = [pair for pair in headers if pair != ("vary", "Cookie")]
 
     def get_cookie_name(self, app: Flask) -> str:
         """``SESSION_COOKIE_NAME`` as it stands; if it is Flask's ``session``, ours with its ``__Host-`` prefix."""

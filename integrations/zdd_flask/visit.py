@@ -89,7 +89,8 @@ class Visit:
         if self._failure is not None:
             raise self._failure
         try:
-            finish(self.zdd.sessions.keeper.load(turn, self.present(), self.exchange.store))
+            self.present()
+            finish(self.zdd.sessions.load(self.exchange))
         except Exception as error:
             self._failure = error
             raise
@@ -103,7 +104,8 @@ class Visit:
             names = self._interface.read_cookie_names(self._app) if headers else ()
             values = [value for name in names for value in cookie_values(headers, name)][:MAX_COOKIE_VALUES]
             parsed = (parse_id(value) for value in values)
-            turn.ids = tuple(dict.fromkeys(identity for identity in parsed if identity is not None))
+            keeper = self.zdd.sessions.keeper
+            turn.ids = keeper.everywhere(identity for identity in parsed if identity is not None)
             turn.barred = not values and is_cross_site(self.exchange)
         return turn.ids
 

@@ -376,7 +376,7 @@ def test_devices_and_logging_out_everywhere_are_one_trip_each(app: Flask, client
     assert ("ada", None) == (user(client), user(phone))
     assert {"log": ["logged out elsewhere"]} == everything(client)
     phone.post("/log-in-as/ada/phone")
-    assert {"ended": 1} == phone.post("/log-out-everywhere").json
+    assert {"ended": 2} == phone.post("/log-out-everywhere").json
     assert (None, None) == (user(client), user(phone))
     assert cookie(phone) is None
 
@@ -412,3 +412,47 @@ def test_it_fits_beside_sessions_of_another_framework(tap: Any, client: FlaskCli
     with TestClient(api, base_url="https://shop.test") as other:
         answer = other.get("/me", headers={"Cookie": f"__Host-zdd_session={cookie(client)}"})
         assert {"user": "ada", "x": "1"} == answer.json()
+
+
+# Periodic rotation
+
+
+def grow_old(wire: Wire, seconds: float) -> None:
+    """Let the ids of all sessions have been given out that long ago."""
+    for key in wire.ask("KEYS", "zdd:shop:test:session:*:s:*"):
+        fields = wire.ask("HGETALL", key)
+        for name, value in zip(fields[::2], fields[1::2], strict=True):
+            if name in {b"_c", b"_r"} and value.isdigit():
+                wire.ask("HSET", key, name, int(value) - round(seconds * 1000))
+
+
+def test_an_id_grows_old_and_requests_under_way_follow_the_new_one(make: Callable[..., Flask], wire: Wire) -> None:
+    app = make(sessions={"rotate_every": "1h"})
+    zdd_of(app).sessions._can_rotate = lambda: True  # what the fleet says of releases that can all follow
+    client, late = browser(app), browser(app)
+    client.post("/login/ada")
+    client.post("/put/x/1")
+    old = cookie(client)
+    carry(late, old)
+    assert "Set-Cookie" not in client.get("/me").headers
+    grow_old(wire, 2 * 3600)
+    answer = client.get("/me")
+    assert (200, "ada") == (answer.status_code, user(client))
+    assert cookie(client) != old
+    assert ("ada", {"x": "1"}) == (user(late), everything(late)), "the old id leads to the new one for a while"
+    assert 200 == late.post("/put/y/2").status_code
+    assert {"x": "1", "y": "2"} == everything(client)
+
+
+@pytest.mark.parametrize(("setting", "status"), [("ignore", 200), ("409", 409), ("401", 401)])
+def test_what_a_request_hears_whose_session_has_ended(make: Callable[..., Flask], setting: str, status: int) -> None:
+    app = make(sessions={"on_gone": setting})
+    slow = Slow(app)
+    slow.view("/slow", lambda: dict(session), put("late", 1))
+    client = browser(app)
+    client.post("/login/ada")
+    request = slow.begin(client, "/slow")
+    client.post("/logout")
+    answer = slow.end(request)
+    assert status == answer.status_code
+    assert "Set-Cookie" not in answer.headers
