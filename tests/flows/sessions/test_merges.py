@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.flows.sessions.visitor import Visitor, login, make_sessions, reading, state, writing
+from tests.flows.sessions.visitor import Visitor, make_sessions, reading, state, writing
 from zdd_sdk.errors import SessionConflict, SessionUnavailable
 from zdd_sdk.sessions import merge
 
