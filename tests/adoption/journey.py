@@ -239,7 +239,7 @@ def travel(
 
     with ThreadPoolExecutor(threads) as pool:
         for serving_now in deployments:
-            list(pool.map(lambda user: live(user, serving_now), travellers))
+            list(pool.map(live, travellers, [serving_now] * users))
     total = Losses()
     for user in travellers:
         total.add(user.losses)
