@@ -13,9 +13,11 @@ from typing import Any, Literal
 
 from zdd_sdk.app import ZeroDowntime
 from zdd_sdk.cli.service import add_service, find_service, quiet
+from zdd_sdk.cli.uninstall import judge_step
 from zdd_sdk.errors import SettingsError, StoreNotConfigured, StoreUnavailable, ZddError
 from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.lifecycle.model import grace_finding
+from zdd_sdk.sessions.adopt_count import read_tally
 from zdd_sdk.settings import Settings, production_marker
 from zdd_sdk.store import Call, finish
 from zdd_sdk.store.acl import acl_line
@@ -80,6 +82,7 @@ def diagnose(zdd: ZeroDowntime) -> list[Finding]:
         *_examine_secret(zdd),
         *_examine_release(zdd),
         *_examine_store(zdd),
+        *_examine_adoption(zdd),
     ]
 
 
@@ -146,6 +149,18 @@ def _examine_store(zdd: ZeroDowntime) -> Iterator[Finding]:
         yield Finding("fail", "store", str(error), "check ZDD_REDIS_URL, the network and the engine")
         return
     yield from examine_engine(facts, skew, embedded=target.kind == "embedded")
+
+
+def _examine_adoption(zdd: ZeroDowntime) -> Iterator[Finding]:
+    step, store = zdd.settings.sessions.adopt, zdd.blocking_store()
+    if step == "off" or store is None:
+        return
+    try:
+        need = judge_step(step, finish(read_tally(store, zdd.keys)), now=time.time())
+    except StoreUnavailable as error:
+        yield Finding("warn", "adoption", f"sessions.adopt = {step}; how far it is is unknown: {error}", "ask again")
+    else:
+        yield Finding("warn" if need.needed else "note", "adoption", need.text, need.mend)
 
 
 def examine_engine(facts: Mapping[str, str], skew: float, *, embedded: bool) -> Iterator[Finding]:
