@@ -170,11 +170,11 @@ def test_the_second_of_two_logins_sent_at_once_works(browser, ada):
     assert "a" in fields(late)
 
 
-def test_a_password_change_under_way_does_not_take_the_new_cookie(browser, ada):
-    """get_user() flushes the session of before, whose hash is another; the cookie is that of the session after."""
+@pytest.fixture
+def changed_password(browser, ada):
+    """A request under way with the key of before a change of the password, which was made in the browser."""
     browser.post("log_in?user=ada")
     late = browser.another()
-    views.between[:] = []
     ada.set_password("another")
     ada.save()
     store = SessionStore(browser.cookies[COOKIE])
@@ -182,10 +182,38 @@ def test_a_password_change_under_way_does_not_take_the_new_cookie(browser, ada):
     store["_auth_user_hash"] = ada.get_session_auth_hash()
     store.save()
     browser.client.cookies[COOKIE] = store.session_key
-    answer = late.get("whoami")
+    return late
+
+
+def test_a_password_change_under_way_does_not_take_the_new_cookie(browser, changed_password):
+    """get_user() flushes the session of before, whose hash is another; the cookie is that of the session after."""
+    answer = changed_password.get("whoami")
     assert answer.json() == {"user": ""}
     assert COOKIE not in answer.cookies
     assert user(browser) == "ada"
+
+
+def test_what_it_then_writes_begins_no_session_and_sets_no_cookie(browser, changed_password, wire):
+    before = wire.ask("DBSIZE")
+    answer = changed_password.get("visit")
+    assert answer.json() == {"user": ""}
+    assert COOKIE not in answer.cookies
+    assert wire.ask("DBSIZE") == before
+    assert user(browser) == "ada"
+
+
+def test_a_key_of_before_is_not_renewed_where_the_secret_key_rotates(browser, changed_password, wire):
+    """get_user() would give the session another key; what an old key leads to must stay what it was."""
+    fallback = {"SECRET_KEY": "another" * 8, "SECRET_KEY_FALLBACKS": ["tests-only-" + "k" * 50]}
+    late = browser.another()
+    browser.post("put?name=a&value=1")
+    SessionStore(browser.cookies[COOKIE]).cycle_key()
+    before = wire.ask("DBSIZE")
+    with override_settings(**fallback):
+        answer = late.get("whoami")
+    assert answer.json() == {"user": "ada"}
+    assert COOKIE not in answer.cookies
+    assert wire.ask("DBSIZE") == before
 
 
 def test_who_logs_in_is_in_the_hash_and_in_the_tag(browser, ada, wire):

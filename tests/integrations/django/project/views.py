@@ -131,6 +131,19 @@ def claim(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"result": happening(request)})
 
 
+def visit(request: HttpRequest) -> JsonResponse:
+    """See who comes, and note it."""
+    user = request.user.get_username()
+    request.session["visited"] = True
+    return JsonResponse({"user": user})
+
+
+async def avisit(request: HttpRequest) -> JsonResponse:
+    user = (await request.auser()).get_username()
+    await request.session.aset("visited", True)
+    return JsonResponse({"user": user})
+
+
 async def aplain(request: HttpRequest) -> JsonResponse:
     assert current_exchange() is not None
     return JsonResponse({"plain": "yes"})
@@ -232,7 +245,7 @@ async def aclaim(request: HttpRequest) -> JsonResponse:
 
 NAMES = (
     "plain", "me", "field", "put", "put_inside", "put_then_fail", "put_then_answer", "log_in", "log_out", "flush",
-    "expire", "stream", "whoami", "slow", "put_quietly", "claim",
+    "expire", "stream", "whoami", "slow", "put_quietly", "claim", "visit",
 )  # fmt: skip
 
 
