@@ -411,7 +411,7 @@ class Adoption:
             # where an id is given up, the truth comes first: an error must leave the old one as it was
             first = self._step == "mirror" and not revision
             if first:
-                await self._legacy_write(one, shown)
+                await self._legacy_write(one, shown, refused=coming is None)
             if not await self._save(exchange, one):
                 return
             if turn.behind and revision:
@@ -419,7 +419,7 @@ class Adoption:
                 await self._reload(exchange, turn)
                 continue
             if not first:
-                await self._legacy_write(one, shown)
+                await self._legacy_write(one, shown, refused=coming is None)
             if one.unwritten or coming is None or await self._settle(exchange, one, coming, announced):
                 return
             self.tally.count("merged")
@@ -481,7 +481,9 @@ class Adoption:
         self.tally.count("ours_away")
         one.turn.closed, one.turn.unfinished = True, None
 
-    async def _legacy_write(self, one: Adopted, values: Mapping[str, Any] | None) -> None:
+    async def _legacy_write(self, one: Adopted, values: Mapping[str, Any] | None, *, refused: bool = False) -> None:
+        if refused and self._step != "mirror":
+            return
         try:
             if not one.unwritten and not (one.turn.barred and self._step != "mirror"):
                 await one.legacy.write(values)

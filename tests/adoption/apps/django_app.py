@@ -23,7 +23,7 @@ settings.configure(
     ROOT_URLCONF=__name__,
     USE_TZ=True,
     SESSION_ENGINE=f"django.contrib.sessions.backends.{os.environ.get('ADOPT_SOURCE', 'db')}",
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.sessions", "zdd_django"][: 2 if STEP == "none" else 3],
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.sessions"] + ["zdd_django"] * (STEP != "none"),
     MIDDLEWARE=SDK if STEP != "none" else STOCK,
     DATABASES={
         "default": {

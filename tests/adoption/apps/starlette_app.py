@@ -37,13 +37,8 @@ async def put(request: Request) -> JSONResponse:
 
 def make(step: str, **options: Any) -> Starlette:
     """Build the application of one release; ``options`` go to `ZeroDowntime`."""
-    routes = [
-        Route("/me", me),
-        Route("/login/{user}", login),
-        Route("/logout", logout),
-        Route("/put/{name}/{value}", put),
-    ]
-    app = Starlette(routes=routes)
+    paths = {"/me": me, "/login/{user}": login, "/logout": logout, "/put/{name}/{value}": put}
+    app = Starlette(routes=[Route(path, route, methods=["GET", "POST"]) for path, route in paths.items()])
     app.add_middleware(SessionMiddleware, secret_key="0123456789" * 4)
     if step != "none":
         from zdd_fastapi import ZddMiddleware
