@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels import sessions  # type: ignore[import-untyped]
-from channels.auth import AuthMiddleware  # type: ignore[import-untyped]
+from channels import auth, sessions  # type: ignore[import-untyped]
 
 from zdd_django.cookies import choose_profile
 from zdd_sdk.http.asgi import AsgiApp, Receive, Scope, Send
@@ -13,8 +12,11 @@ from zdd_sdk.web.asgi import open_exchange
 
 __all__ = ["AuthMiddlewareStack", "SessionMiddleware", "SessionMiddlewareStack"]
 
+_auth: Any = auth  # only some type checkers know Channels, and its idea of ASGI is not everybody's
+_sessions: Any = sessions
 
-class SessionMiddleware(sessions.SessionMiddleware):  # type: ignore[misc]  # channels has no types
+
+class SessionMiddleware(_sessions.SessionMiddleware):  # type: ignore[misc]
     """``scope["session"]``; ``await scope["session"].asave()`` keeps what was changed.
 
     Channels' own reads ``SESSION_COOKIE_NAME`` as it is written, and saves when an HTTP consumer answers.
@@ -27,7 +29,7 @@ class SessionMiddleware(sessions.SessionMiddleware):  # type: ignore[misc]  # ch
         return await self.inner(wrapper.scope, receive, wrapper.real_send)
 
 
-class _Wrapper(sessions.InstanceSessionWrapper):  # type: ignore[misc]
+class _Wrapper(_sessions.InstanceSessionWrapper):  # type: ignore[misc]
     """Finds the session by the cookie that fits this scope."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -38,10 +40,10 @@ class _Wrapper(sessions.InstanceSessionWrapper):  # type: ignore[misc]
 
 def SessionMiddlewareStack(inner: AsgiApp) -> AsgiApp:  # noqa: N802 - Channels' own name for it
     """Give an application the session of the visitor."""
-    stack: AsgiApp = sessions.CookieMiddleware(SessionMiddleware(inner))
+    stack: AsgiApp = _sessions.CookieMiddleware(SessionMiddleware(inner))
     return stack
 
 
 def AuthMiddlewareStack(inner: AsgiApp) -> AsgiApp:  # noqa: N802 - Channels' own name for it
     """Give an application the session and the user of the visitor."""
-    return SessionMiddlewareStack(AuthMiddleware(inner))
+    return SessionMiddlewareStack(_auth.AuthMiddleware(inner))
