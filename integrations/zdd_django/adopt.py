@@ -92,7 +92,7 @@ def _kept(request: HttpRequest) -> _DjangoSession | None:
 
 @functools.cache
 def _stock() -> SessionMiddleware:
-    return SessionMiddleware(lambda _: None)  # type: ignore[arg-type, return-value]
+    return SessionMiddleware(lambda _: None)  # type: ignore[arg-type]
 
 
 def _engine() -> str:
@@ -206,7 +206,7 @@ class _DjangoSession:
         self._session = session
         self.request, self.adoption = request, adoption
         self.exchange: Exchange = exchange_of(request)
-        self.in_browser = isinstance(session, CookieStore)
+        self.in_browser, self._in_cache = isinstance(session, CookieStore), isinstance(session, CacheStore)
         self.lifetime: float | None = settings.SESSION_COOKIE_AGE if settings.SESSION_SAVE_EVERY_REQUEST else None
         self.on_loop = self.reading = False
         self.staged = adoption.step == "final"
@@ -280,13 +280,14 @@ class _DjangoSession:
 
     def _probe(self) -> None:
         """Django's cache engine takes a cache that is away for an empty one, which here would be a logout."""
-        if isinstance(self._session, CacheStore) and self.adoption.step != "mirror":
-            self._session._cache.get(self._session.cache_key)  # noqa: SLF001
+        session: Any = self._session
+        if self._in_cache and self.adoption.step != "mirror":
+            session._cache.get(session.cache_key)  # noqa: SLF001
 
     def as_read(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return what would come back."""
         session: Any = self._session
-        if isinstance(session, CacheStore):
+        if self._in_cache:
             return dict(values)
         try:
             text = session.encode(dict(values))

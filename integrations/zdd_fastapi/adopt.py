@@ -173,5 +173,5 @@ class _Unreachable(dict[str, Any]):
         raise self._error
 
     get: Callable[..., Any] = _fail
-    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _fail  # type: ignore[assignment]
-    keys = values = items = pop = popitem = setdefault = update = clear = copy = _fail  # type: ignore[assignment]
+    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _fail
+    keys = values = items = pop = popitem = setdefault = update = clear = copy = _fail

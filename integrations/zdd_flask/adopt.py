@@ -77,8 +77,9 @@ class AdoptingInterface(SessionInterface):
             return _Unreachable(error)
         if kept.session is None and not kept.begin():
             return None
-        session = kept.show(one.values)
-        session._zdd_adopted = (exchange, attached, kept, one)  # type: ignore[attr-defined]  # noqa: SLF001
+        kept.show(one.values)
+        session: SessionMixin = kept.session
+        kept.session._zdd_adopted = (exchange, attached, kept, one)  # noqa: SLF001
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -134,11 +135,10 @@ class _FlaskSession:
             self.session = interface.session_class(sid=interface._generate_sid(interface.sid_length))  # noqa: SLF001
         return self.session is not None
 
-    def show(self, values: Mapping[str, Any]) -> Any:
+    def show(self, values: Mapping[str, Any]) -> None:
         """Have the application see these values; that is no modification of its own."""
         if values != _fields(self.session):
             self._put(copy.deepcopy(dict(values)), modified=False)
-        return self.session
 
     def leave(self, session: Any, response: Response) -> dict[str, Any]:
         """Note what the application left and where cookies go."""
@@ -239,5 +239,5 @@ class _Unreachable(dict[str, Any], SessionMixin):
     def _fail(self, *_: object, **__: object) -> NoReturn:
         raise self._error
 
-    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _fail  # type: ignore[assignment]
-    get = keys = values = items = pop = popitem = setdefault = update = clear = copy = _fail  # type: ignore[assignment]
+    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _fail
+    get = keys = values = items = pop = popitem = setdefault = update = clear = copy = _fail
