@@ -26,6 +26,7 @@ FACES = (
     "zdd_django.middleware",
     "zdd_django.sessions",
     "zdd_fastapi",
+    "zdd_flask",
 )
 
 

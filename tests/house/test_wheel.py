@@ -12,14 +12,15 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("wheel")
 
+INTEGRATIONS = ("zdd_django", "zdd_fastapi", "zdd_flask")
 BLOCKER = """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"fastapi", "starlette"}:
+        if name.partition(".")[0] in {"fastapi", "starlette", "flask", "django"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocker())
-import zdd_fastapi
+import zdd_%s
 """
 
 
@@ -41,7 +42,7 @@ def python(code: str, *, path: str = "") -> subprocess.CompletedProcess[str]:
 
 def test_wheel_holds_the_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"zdd_sdk", "zdd_fastapi"}
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"zdd_sdk", *INTEGRATIONS}
     assert [name for name in names if "__pycache__" in name or "test_" in name] == []
 
 
@@ -49,12 +50,12 @@ def test_wheel_holds_every_file_of_the_tree(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     tree = {
         str(file.relative_to(root))
-        for root, package in ((Path(), "zdd_sdk"), (Path("integrations"), "zdd_fastapi"))
+        for root, package in ((Path(), "zdd_sdk"), *((Path("integrations"), name) for name in INTEGRATIONS))
         for file in (root / package).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert tree - names == set()
-    assert {"zdd_sdk/py.typed", "zdd_fastapi/py.typed"} <= names
+    assert {f"{package}/py.typed" for package in ("zdd_sdk", *INTEGRATIONS)} <= names
     assert any(name.endswith(".lua") for name in names)
 
 
@@ -68,13 +69,15 @@ def test_wheel_imports(wheel):
     assert all(file.startswith(str(wheel)) for file in result.stdout.split())
 
 
-def test_without_fastapi_one_sentence_names_the_extra():
-    result = python(BLOCKER)
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_without_the_framework_one_sentence_names_the_extra(framework):
+    result = python(BLOCKER % framework)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("zdd_sdk.errors.MissingExtra: ")
-    assert "pip install 'zdd-sdk[fastapi]'" in last
+    assert f"pip install 'zdd-sdk[{framework}]'" in last
 
 
-def test_control_with_fastapi_it_imports():
-    assert python("import zdd_fastapi").returncode == 0
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_control_with_the_framework_it_imports(framework):
+    assert python(f"import zdd_{framework}").returncode == 0

@@ -49,7 +49,7 @@ def environ_exchange(environ: Mapping[str, Any], store: Store | None, *, scheme:
         return () if value is None else (value,)
 
     path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
-    scheme = scheme or environ.get("wsgi.url_scheme", "http")
+    scheme = scheme or str(environ.get("wsgi.url_scheme", "http"))
     return Exchange(environ["REQUEST_METHOD"], path, scheme, values, store)
 
 

@@ -225,6 +225,21 @@ def test_behind_a_proxy_that_speaks_https(tap: Any, outside: bool) -> None:
     assert answer.headers["Set-Cookie"].startswith("__Host-zdd_session=")
 
 
+def test_behind_middleware_of_ones_own_that_knows_of_https(tap: Any) -> None:
+    app = Flask("shop")
+    within = app.wsgi_app
+
+    def over_https(environ: dict[str, Any], start: Any) -> Any:
+        environ["wsgi.url_scheme"] = "https"
+        return within(environ, start)
+
+    app.wsgi_app = over_https  # type: ignore[method-assign,assignment]
+    Zdd(app, service(tap.url))
+    add_views(app)
+    answer = app.test_client().post("/append/pen", base_url="http://127.0.0.1:8000")
+    assert answer.headers["Set-Cookie"].startswith("__Host-zdd_session=")
+
+
 def test_stock_mode_knows_nothing_of_us_but_sessions_in_this_process(tap: Any) -> None:
     app = shop(tap.url, mode="stock")
     client = browser(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from flask import Flask, Response, request, session, stream_with_context
 from flask.testing import FlaskClient
 
-from tests.integrations.flask.harness import add_views, browser, carry, cookie, eventually, given, trips
+from tests.integrations.flask.harness import add_views, browser, carry, cookie, eventually, given, trips, zdd_of
 from zdd_flask import Zdd, current_session
 from zdd_sdk.errors import SessionUnavailable, ZddError
 from zdd_sdk.sessions.ids import mint_id, random_tag
@@ -259,3 +260,20 @@ def test_other_policies_for_an_outage(make: Callable[..., Flask], tap: RespTap, 
     tap.heal()
     assert "ada" == eventually(lambda: client.get("/me")).json["user"]
     assert ["pen"] == client.get("/me").json["all"]["cart"]  # type: ignore[index]
+
+
+def test_a_request_asks_once_however_often_it_looks_while_redis_is_away(
+    app: Flask, client: FlaskClient, tap: RespTap
+) -> None:
+    @app.get("/stubborn")
+    def stubborn() -> str:
+        for _ in range(3):
+            with contextlib.suppress(SessionUnavailable):
+                session.get("x")
+        return "served all the same"
+
+    client.post("/append/pen")
+    tap.refuse()
+    before = zdd_of(app).sessions.counters["unavailable"]
+    assert "served all the same" == client.get("/stubborn").text
+    assert 1 == zdd_of(app).sessions.counters["unavailable"] - before
