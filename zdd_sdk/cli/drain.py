@@ -7,8 +7,8 @@ import math
 import sys
 import time
 
+from zdd_sdk.cli.service import read_settings
 from zdd_sdk.lifecycle import InstanceDirectory, find_instances, search_roots
-from zdd_sdk.settings import load_settings
 from zdd_sdk.settings.units import parse_duration
 
 __all__ = ["HELP", "arguments", "run"]
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return 0 if the flag is up, 1 if no instance matches or it is not clear which."""
-    loaded = load_settings()
+    loaded = read_settings()
     found = list(find_instances(search_roots(loaded)))
     wanted = options.instance or loaded.values.lifecycle.instance
     chosen = [one for one in found if options.all or wanted in (None, one.instance)]

@@ -6,6 +6,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,6 +311,14 @@ def test_flask_zdd_is_zdd_for_this_application(
     result = app.test_cli_runner().invoke(args=words)
     assert status == result.exit_code, result.output
     assert expected in result.output + capfd.readouterr().out
+
+
+def test_flask_zdd_drain_finds_the_instance_where_the_applications_options_put_it(tap: Any, tmp_path: Path) -> None:
+    app = Flask("shop")
+    Zdd(app, service(tap.url, lifecycle={"run_dir": str(tmp_path / "run")}))
+    zdd_of(app).start()
+    result = app.test_cli_runner().invoke(args=["zdd", "drain"])
+    assert (0, True) == (result.exit_code, "draining, 1 process" in result.output)
 
 
 def test_a_command_outside_flask_knows_nothing_of_it(tap: Any, capsys: pytest.CaptureFixture[str]) -> None:
