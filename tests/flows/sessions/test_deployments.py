@@ -64,8 +64,36 @@ def live(flow, visitor, user):
     assert flow(Visitor(visitor.sessions, flow.store, before).visit(state)).result == (None, {"a": 1})
     both = [f"{COOKIE}={before}; {COOKIE}={visitor.cookie}"]
     assert flow(visitor.visit(state, cookies=both)).result == (user, {"a": 1, "b": 2})
+    grow_old_and_rotate(flow, visitor)
+    other = Visitor(visitor.sessions, flow.store)
+    flow(other.visit(login(user)))
+    assert len(flow(visitor.visit(devices)).result) == 2
+    assert flow(visitor.visit(everybody_else)).result == 1
+    assert (flow(other.visit(state)).result, flow(visitor.visit(state)).result[0]) == ((None, {}), user)
     flow(visitor.visit(logout))
     assert visitor.cookie is None
+    assert flow(visitor.sessions.directory.devices(flow.store, user)) == ()
+
+
+async def devices(session):
+    return await session.devices()
+
+
+async def everybody_else(session):
+    return await session.logout_everywhere()
+
+
+def grow_old_and_rotate(flow, visitor):
+    """The id has just been renewed, which a wait of no length makes old enough."""
+    before = visitor.cookie
+    visitor.sessions = make_sessions(rotate_every=60.0)
+    visitor.sessions._can_rotate = lambda: True
+    visitor.sessions.keeper._calls._rotate_every = 0
+    flow(visitor.visit(state))
+    late = Visitor(visitor.sessions, flow.store, before)
+    flow(late.visit(writing(late=1)))
+    assert late.cookie == visitor.cookie != before
+    assert flow(visitor.visit(state)).result[1]["late"] == 1
 
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])

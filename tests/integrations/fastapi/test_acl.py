@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from zdd_fastapi import UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
+from zdd_sdk.sessions.ids import parse_id
 from zdd_sdk.store import Call, finish
 from zdd_sdk.store.acl import COMMANDS, acl_line
 from zdd_sdk.store.engine import Engine, start_engine
@@ -42,6 +43,7 @@ def serving(url: str) -> Iterator[tuple[ZeroDowntime, TestClient]]:
         redis_url=url,
         secret=("s" * 40,),
         fleet={"pulse": "50ms", "ttl": "1s", "role": "web"},
+        sessions={"rotate_every": "1m"},
     )
     app = FastAPI()
     app.add_middleware(ZddMiddleware, zdd=zdd)
@@ -62,6 +64,12 @@ def serving(url: str) -> Iterator[tuple[ZeroDowntime, TestClient]]:
         await session.save()
         del session["gone"]
 
+    @app.post("/others")
+    async def others(session: UserSession) -> bool:
+        await session.logout_everywhere()
+        (device,) = await session.devices()
+        return await session.logout_device(device.handle)
+
     @app.post("/logout")
     async def logout(session: UserSession) -> None:
         session.logout()
@@ -72,6 +80,7 @@ def serving(url: str) -> Iterator[tuple[ZeroDowntime, TestClient]]:
 
 def play(client: TestClient) -> list[int]:
     answers = [client.post("/login"), client.get("/me"), client.post("/change"), client.post("/login")]
+    answers += [client.post("/others"), client.post("/login")]
     return [answer.status_code for answer in (*answers, client.get("/me"), client.post("/logout"))]
 
 
@@ -79,15 +88,28 @@ def test_sessions_pulse_and_doctor_need_no_more(engine: Engine) -> None:
     url = allow(engine)
 
     with serving(url) as (zdd, client):
-        assert [200] * 6 == play(client)
+        assert [200] * 8 == play(client)
         until(lambda: len(zdd.fleet.view.workers) == 1)
+        rotate(zdd, engine, client)
         assert {"sessions": ("1", "rotations")} == zdd.fleet.view.workers[0].capabilities
         finish(zdd.stores.blocking.ask(Call(read=bytes, command=("INFO",))))
         denied = engine.ask("ACL", "LOG")
     assert [] == denied
 
 
-@pytest.mark.parametrize("missing", ["hset", "hgetall", "zadd"])
+def rotate(zdd: ZeroDowntime, engine: Engine, client: TestClient) -> None:
+    """Have the session's id grow old, and the fleet agree that all can follow."""
+    until(lambda: zdd.fleet.view.known, seconds=30)
+    client.post("/login")
+    before = client.cookies["zdd_session"]
+    key = zdd.sessions.keeper.key(parse_id(before))
+    engine.ask("HSET", key, "_r", 1)
+    assert {"user": "ada", "cart": ["pen"]} == client.get("/me").json()
+    assert before != client.cookies["zdd_session"]
+    assert 1 == zdd.sessions.counters["rotations"]
+
+
+@pytest.mark.parametrize("missing", ["hset", "hgetall", "hkeys", "exists", "zadd"])
 def test_less_is_not_enough(engine: Engine, missing: str) -> None:
     url = allow(engine, tuple(command for command in COMMANDS if command != missing))
 
