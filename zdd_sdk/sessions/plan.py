@@ -151,6 +151,8 @@ class Plan:
             return []
         save, created = self._save(identity, self._sets, self._deletes), turn.stored.created if turn.stored else 0
         expected = _named(turn.fields.expected(self._sets))
+        if turn.guarded and turn.stored is not None:
+            expected[REVISION] = b"%d" % turn.stored.revision
         sets = {**save.sets, **turn.extra}
         return [replace(save, sets=sets, lifetime=turn.lifetime, created=created, expected=expected)]
 
@@ -300,6 +302,8 @@ class Plan:
         elif reply.status == "ended":
             self._turn.expired()
             self._turn.emptied = False
+        elif reply.status == "changed" and self._turn.guarded:
+            self._turn.behind = True
         elif reply.status == "changed":
             self._turn.conflicts += 1
             emptied, self._turn.emptied = self._turn.emptied, False

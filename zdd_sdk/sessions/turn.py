@@ -56,6 +56,7 @@ class Turn:
         reserved: the next id, shown before there is a session of that name, and whose it is for.
         lifetime: another lifetime is wanted.
         extra: raw fields of another layer, to be written with the next save or create.
+        guarded: the next save is to write nothing if another request has saved since the load; it is `behind` then.
         leaving: sessions a logout has to end.
         emptied: end the session, if nobody else has changed it since it was loaded; else only save what was deleted.
         ended: Redis has confirmed the logout, so the cookie may be deleted.
@@ -89,6 +90,7 @@ class Turn:
         self.reserved: tuple[str | None, SessionId] | None = None
         self.lifetime: Lifetime | None = None
         self.extra: Mapping[bytes, bytes] = {}
+        self.guarded = False
         self.leaving: tuple[SessionId, ...] = ()
         self.emptied = False
         self.ended = False
