@@ -134,7 +134,7 @@ PAIRS = [("mirror", "mirror"), ("mirror", "lead"), ("lead", "lead"), ("lead", "f
     pair=st.sampled_from(PAIRS),
     order=st.lists(st.integers(0, 2), max_size=40),
     first=st.booleans(),
-    start=st.sampled_from(["none", "here"]),
+    start=st.sampled_from(["none", "here", "outside"]),
 )
 def test_parallel_writes_of_different_fields_are_both_kept(store, in_browser, pair, order, first, start):  # noqa: PLR0917
     """Also where the framework, whose blob the last writer owns, would lose one of them."""
@@ -142,6 +142,10 @@ def test_parallel_writes_of_different_fields_are_both_kept(store, in_browser, pa
     history.ask("none" if start == "none" else pair[0], ("login", "ada", 0))
     if start == "none":
         history.ask(pair[0], ("read", "", 0))
+    if start == "outside":
+        history.ask("mirror", ("write", "a", 3))
+        for request in (("write", "a", 4), ("write", "b", 4)):
+            history.ask("none", request)
     history.world.interleave = True
     writes = [("write", "a", 1), ("write", "b", 2)]
     asked = [

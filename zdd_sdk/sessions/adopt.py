@@ -73,6 +73,8 @@ __all__ = [
     "judge",
     "pack",
     "read_link",
+    "taken_print",
+    "worn_announcements",
 ]
 
 Step = Literal["mirror", "lead", "final"]
@@ -189,6 +191,8 @@ def _known(sight: Sight) -> set[str]:
     known = {link.fingerprint for link in links} | sight.announced
     if not links or sight.retired:
         known.add("")
+    if taken_print(sight.legacy, sight.browser) in sight.announced:
+        known.add(sight.legacy)
     return known
 
 
@@ -226,6 +230,16 @@ def fingerprint(packed: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def taken_print(legacy: str, browser: Link | None) -> str:
+    """Name what a browser showed beside its link: a request sent at once with the one that took it over shows the same.
+
+    Only with the link: the same fields may come again, in a write of later.
+    """
+    if browser is None or not legacy:
+        return ""
+    return hashlib.blake2b(f"{legacy}/{browser.text}".encode(), digest_size=_DIGEST).hexdigest()
+
+
 def changed_fields(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> tuple[set[str], set[str]]:
     """Return the names of the fields that were set and of those that were deleted."""
     return {name for name, data in after.items() if before.get(name) != data}, before.keys() - after.keys()
@@ -241,6 +255,18 @@ def identity_mark(identity: SessionId | None) -> str:
 def announcement(print_: str, now: int) -> tuple[bytes, bytes]:
     """Return the field that announces a fingerprint, and its value: server time in ms."""
     return ANNOUNCED + print_.encode(), b"%d" % now
+
+
+def worn_announcements(others: Mapping[bytes, bytes], now: int) -> set[bytes]:
+    """Return the fields of announcements that do not count any more.
+
+    Args:
+        others: the raw fields.
+        now: server time, ms.
+    """
+    counting = announced_in(others, now)
+    named = {name for name in others if name.startswith(ANNOUNCED)}
+    return {name for name in named if name[len(ANNOUNCED) :].decode("ascii", "replace") not in counting}
 
 
 def announced_in(others: Mapping[bytes, bytes], now: int) -> frozenset[str]:

@@ -25,6 +25,8 @@ from zdd_sdk.sessions.adopt import (
     fingerprint,
     identity_mark,
     pack,
+    taken_print,
+    worn_announcements,
 )
 from zdd_sdk.sessions.adopt_legacy import Adopted, Legacy, LegacyRefused, link_of
 from zdd_sdk.sessions.adopt_open import ROUNDS, Opening
@@ -75,11 +77,11 @@ class Adoption(Opening):
         if not values:
             await self._end(exchange, one)
         elif self._step == "final":
-            await self._save_ours(exchange, one)
+            await self._save_ours(exchange, one, after)
         elif touched or one.verdict in {Verdict.ADOPT, Verdict.OURS, Verdict.LEGACY}:
-            await self._write_both(exchange, one)
+            await self._write_both(exchange, one, after)
         elif self._due(one):
-            await self._write_both(exchange, one, refresh=True)
+            await self._write_both(exchange, one, after, refresh=True)
 
     def _due(self, one: Adopted) -> bool:
         """Whether the framework, which prolongs its session by writing it, would have done so long ago."""
@@ -98,7 +100,9 @@ class Adoption(Opening):
                 self._assign(turn, after, delete=set())
         return bool(sets or deletes or turn.renewal is not Renewal.NONE or any(turn.fields.changes()))
 
-    async def _write_both(self, exchange: Exchange, one: Adopted, *, refresh: bool = False) -> None:
+    async def _write_both(
+        self, exchange: Exchange, one: Adopted, after: Mapping[str, Any], *, refresh: bool = False
+    ) -> None:
         """Announce, save ours, write the framework's, agree: until nobody came in between."""
         turn, announced = one.turn, set[bytes]()
         for again in range(ROUNDS):
@@ -115,15 +119,28 @@ class Adoption(Opening):
             if not await self._save(exchange, one):
                 return
             if turn.behind and revision:
-                self.tally.count("merged")
-                await self._reload(exchange, turn)
+                await self._catch_up(exchange, one, after)
                 continue
             if not first:
                 await self._legacy_write(one, shown, refused=coming is None)
             if one.unwritten or coming is None or await self._settle(exchange, one, coming, announced):
                 return
-            self.tally.count("merged")
-            await self._reload(exchange, turn)
+            await self._catch_up(exchange, one, after)
+
+    async def _catch_up(self, exchange: Exchange, one: Adopted, after: Mapping[str, Any]) -> None:
+        """Look at what another request has saved; what was to be taken over it may have taken over already."""
+        self.tally.count("merged")
+        turn = one.turn
+        await self._reload(exchange, turn)
+        if not turn.guarded or turn.stored is None:
+            return
+        turn.guarded = False
+        if not one.legacy.in_browser:
+            await self._read(one)
+        one.verdict = self._verdict(one, revoked=False)
+        if one.verdict is Verdict.LEGACY:
+            self._show(one)
+        self._apply(one, after)
 
     def _coming(self, one: Adopted, values: Mapping[str, Any]) -> str | None:
         """Fingerprint the framework's copy will have; ``None`` if it cannot hold these values or is away."""
@@ -143,10 +160,19 @@ class Adoption(Opening):
             turn.extra = {LINK: Link("", 0, self._last_known(one)).text.encode()}
             turn.live(one.legacy.terms())
             return 0
-        prints = {coming, self._last_known(one) if one.verdict is Verdict.LEGACY else None} - {None, ""}
+        turn.guarded = one.verdict is Verdict.LEGACY
+        prints = {coming, self._last_known(one) if turn.guarded else None} - {None, ""}
         turn.extra = dict(announcement(str(print_), stored.now) for print_ in prints)
-        announced.update(turn.extra)
+        announced.update(turn.extra, worn_announcements(stored.others, stored.now))
+        turn.extra = {**turn.extra, **self._taken(one)}
         return stored.revision
+
+    def _taken(self, one: Adopted) -> dict[bytes, bytes]:
+        """What tells a request sent at the same time that this write without us has been taken over."""
+        taken, stored = taken_print(one.seen_print, one.browser), one.turn.stored
+        if not taken or stored is None or one.verdict is not Verdict.LEGACY:
+            return {}
+        return dict([announcement(taken, stored.now)])
 
     def _last_known(self, one: Adopted) -> str:
         """Fingerprint of the framework's copy: as read, or else as it was when both last agreed."""
@@ -173,6 +199,8 @@ class Adoption(Opening):
             return False
         finally:
             one.turn.extra = {}
+        if one.verdict is Verdict.LEGACY and not one.turn.behind:
+            one.verdict, one.turn.guarded = Verdict.OURS, False
         return True
 
     def _forgive(self, one: Adopted, error: SessionUnavailable) -> None:
@@ -226,16 +254,29 @@ class Adoption(Opening):
         except SessionUnavailable as error:
             self._forgive(one, error)
 
-    async def _save_ours(self, exchange: Exchange, one: Adopted) -> None:
+    async def _save_ours(self, exchange: Exchange, one: Adopted, after: Mapping[str, Any]) -> None:
         """From here on ours is the only one that is written."""
+        turn = one.turn
+        for _ in range(ROUNDS):
+            self._mark_retired(one)
+            if not (turn.extra or any(turn.fields.changes())):
+                return
+            guarded = turn.guarded
+            if not await self._save(exchange, one) or not (guarded and turn.behind):
+                return
+            await self._catch_up(exchange, one, after)
+
+    def _mark_retired(self, one: Adopted) -> None:
         turn, stored = one.turn, one.turn.stored
+        link = {LINK: Link("", 0, self._last_known(one)).text.encode()}
+        turn.guarded, turn.extra = False, {}
         if stored is None or turn.renewal is not Renewal.NONE:
-            turn.extra = {RETIRED: b"1", LINK: Link("", 0, self._last_known(one)).text.encode()}
+            turn.extra = {RETIRED: b"1", **link}
             turn.live(one.legacy.terms())
+        elif one.verdict is Verdict.LEGACY:
+            turn.extra, turn.guarded = {RETIRED: b"1", **link, **self._taken(one)}, True
         elif RETIRED not in stored.others:
             turn.extra = {RETIRED: b"1"}
-        if turn.extra or any(turn.fields.changes()):
-            await self._save(exchange, one)
 
     async def _legacy_end(self, one: Adopted) -> None:
         try:
