@@ -9,6 +9,7 @@ its answer back for a claim is the save left to the exchange's leave.
 from __future__ import annotations
 
 from zdd_django.flows import SessionFlows, attributes_of, blocking_store, get_keeper, is_stored, user_of
+from zdd_django.operations import SharedOperations
 from zdd_sdk.sessions.attributes import Attributes
 from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.store import finish
@@ -16,7 +17,7 @@ from zdd_sdk.store import finish
 __all__ = ["SessionStore"]
 
 
-class SessionStore(SessionFlows):
+class SessionStore(SessionFlows, SharedOperations):
     """One session by its key.
 
     The methods without ``a`` use the blocking store, also in an async view; those with ``a`` the asyncio store of
