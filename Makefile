@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shops test check types style floors test-min bench soak gunicorn restarts docs reference api clean
+.PHONY: help demo shops test check types style floors test-min bench soak gunicorn restarts adoption docs reference api clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -78,6 +78,9 @@ soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with
 
 gunicorn: $(VENV)/.group-test ## the tests of gunicorn with every worker, where `make test` takes a sample (4 minutes)
 	ZDD_TEST_ALL_WORKERS=1 $(BIN)/python -m pytest -q tests/servers/gunicorn $(ARGS)
+
+adoption: $(VENV)/.group-test ## take over the sessions of every framework and give them back, 1,000 users (30 minutes; see ARGS)
+	$(BIN)/python tests/bench/adoption.py $(ARGS)
 
 restarts: $(VENV)/.group-test ## restart every server 20 times under load in each router, and the stock ones (hours; see ARGS)
 	$(BIN)/python tests/bench/restarts.py $(ARGS)
