@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.functional import cached_property
 from django.utils.module_loading import import_string
 
@@ -27,7 +28,7 @@ from zdd_sdk.store import Store
 if TYPE_CHECKING:
     from zdd_sdk.sessions import Keeper
 
-__all__ = ["SessionFlows", "attributes_of", "blocking_store", "get_keeper", "is_stored", "user_of"]
+__all__ = ["SessionEnded", "SessionFlows", "attributes_of", "blocking_store", "get_keeper", "is_stored", "user_of"]
 
 _log = logging.getLogger("zdd.sessions")
 _EXPIRY = "_session_expiry"
@@ -183,7 +184,7 @@ class SessionFlows(SessionBase):
         try:
             await keeper.carry_out(keeper.plan(turn, store), turn, store)
         except SessionGone as error:
-            raise UpdateError(str(error)) from error
+            raise SessionEnded(str(error)) from error
         self._follow(turn)
 
     def _follow(self, turn: Turn) -> None:
@@ -267,6 +268,10 @@ class SessionFlows(SessionBase):
         terms = (_peek(turn, _EXPIRY), self.get_session_cookie_age())
         if terms != self._terms and turn.savable:
             turn.live(_lifetime(*terms))
+
+
+class SessionEnded(UpdateError, SessionInterrupted):
+    """`UpdateError`, as Django's contract says; where a view lets it pass, the 400 of its middleware."""
 
 
 class _Visit:

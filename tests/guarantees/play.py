@@ -101,7 +101,8 @@ class Play:
         assert answer.status < 400, answer
         return self.tap.trips
 
-    def keys(self) -> list[bytes]:
+    @property
+    def live(self) -> list[bytes]:
         """Keys of the sessions in Redis that are no markers."""
         found: list[bytes] = self.wire.ask("KEYS", "zdd:*:session:*:s:*")
         return [key for key in found if not self.wire.ask("HEXISTS", key, "_k")]
@@ -109,7 +110,7 @@ class Play:
     @property
     def key(self) -> bytes:
         """Key of the only session."""
-        (found,) = self.keys()
+        (found,) = self.live
         return found
 
     def eventually(self, request: Callable[[], Answer]) -> Answer:

@@ -95,7 +95,14 @@ class Browser:
     jar: dict[str, str] = field(default_factory=dict)
 
     def ask(
-        self, method: str, path: str, *, cookie: str | None = None, on_head: Any = None, headers: Any = None, **query: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        cookie: str | None = None,
+        on_head: Any = None,
+        headers: Any = None,
+        **query: Any,
     ) -> Answer:
         """Send one request with the jar's cookies, or with this whole cookie header instead."""
         said = "; ".join(f"{name}={value}" for name, value in self.jar.items()) if cookie is None else cookie

@@ -76,7 +76,7 @@ def test_a_slow_request_does_not_undo_a_logout(play: Play) -> None:
     answer = slow.end()
     assert answer.status == play.stack.gone
     assert answer.cookies == []
-    assert (stolen.user, stolen.fields, play.keys()) == (None, {}, [])
+    assert (stolen.user, stolen.fields, play.live) == (None, {}, [])
 
 
 def test_a_slow_reader_does_not_undo_a_logout(play: Play) -> None:
@@ -86,7 +86,7 @@ def test_a_slow_reader_does_not_undo_a_logout(play: Play) -> None:
     browser.post("logout")
     answer = slow.end()
     assert (answer.status, answer.json["seen"], answer.cookies) == (200, {"a": "1"}, [])
-    assert (stolen.user, stolen.fields, play.keys()) == (None, {}, [])
+    assert (stolen.user, stolen.fields, play.live) == (None, {}, [])
 
 
 @pytest.mark.parametrize("out", ["logout", "everywhere"])
@@ -100,10 +100,19 @@ def test_a_rotation_does_not_undo_a_logout(play: Play, out: str) -> None:
     browser.post(out)
     browser.post("logout")
     slow.end()
-    assert (browser.user, play.keys()) == (None, [])
+    assert (browser.user, play.live) == (None, [])
     assert stolen.state == (("ada", {"a": "1"}) if out == "logout" else (None, {}))
     assert stolen.post("put", name="a", value="2").status == (409 if out == "logout" else 200)
     assert stolen.user == ("ada" if out == "logout" else None)
+
+
+def test_an_explicit_save_of_a_session_that_has_ended_is_a_typed_answer(play: Play) -> None:
+    browser = play.logged_in(a="1")
+    stolen, slow = browser.tab(), play.slow(browser, "keep", name="late", value="1")
+    browser.post("logout")
+    answer = slow.end()
+    assert (answer.status, answer.cookies) == (409 if play.stack.gone == 200 else play.stack.gone, [])
+    assert (stolen.user, play.live) == (None, [])
 
 
 @pytest.mark.parametrize(("setting", "status"), [("401", 401), ("409", 409)])
