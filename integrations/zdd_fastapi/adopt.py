@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from starlette.middleware.sessions import SessionMiddleware
@@ -172,6 +172,6 @@ class _Unreachable(dict[str, Any]):
     def _fail(self, *_: object, **__: object) -> NoReturn:
         raise self._error
 
-    get: Callable[..., Any] = _fail
-    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _fail
-    keys = values = items = pop = popitem = setdefault = update = clear = copy = _fail
+    _refuse: Any = _fail
+    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _refuse
+    get = keys = values = items = pop = popitem = setdefault = update = clear = copy = _refuse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from flask import Flask, Request, Response
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionInterface, SessionMixin
@@ -78,9 +78,9 @@ class AdoptingInterface(SessionInterface):
         if kept.session is None and not kept.begin():
             return None
         kept.show(one.values)
-        session: SessionMixin = kept.session
-        kept.session._zdd_adopted = (exchange, attached, kept, one)  # noqa: SLF001
-        return session
+        session: Any = kept.session
+        session._zdd_adopted = (exchange, attached, kept, one)  # noqa: SLF001
+        return cast("SessionMixin", session)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Keep what the application has changed, on both sides."""
@@ -239,5 +239,6 @@ class _Unreachable(dict[str, Any], SessionMixin):
     def _fail(self, *_: object, **__: object) -> NoReturn:
         raise self._error
 
-    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _fail
-    get = keys = values = items = pop = popitem = setdefault = update = clear = copy = _fail
+    _refuse: Any = _fail
+    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _refuse
+    get = keys = values = items = pop = popitem = setdefault = update = clear = copy = _refuse
