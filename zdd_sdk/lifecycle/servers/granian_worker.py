@@ -171,6 +171,13 @@ class Worker:
             self._drain.start()
 
     def _leave(self, number: int) -> None:
+        """Drain, then stop the core; it stops whatever goes wrong before."""
+        try:
+            self._empty(number)
+        finally:
+            self._stop_core()
+
+    def _empty(self, number: int) -> None:
         lifecycle = self.outer.lifecycle
         if lifecycle.begin_drain(""):
             name = signal.Signals(number).name
@@ -182,7 +189,6 @@ class Worker:
         self._wait(lifecycle.settings.linger, self._now, self._sockets.connections)
         lifecycle.mark_stopping()
         self._wait(lifecycle.settings.drain_timeout, self._drop, lambda: lifecycle.in_flight)
-        self._stop_core()
 
     def _wait(self, seconds: float, enough: threading.Event, busy: Callable[[], int]) -> None:
         end = time.monotonic() + seconds

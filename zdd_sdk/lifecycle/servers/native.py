@@ -6,8 +6,9 @@ import contextlib
 import os
 import select
 import socket
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zdd_sdk.lifecycle.servers.listener import SETTLE, refuse_handshakes
@@ -29,11 +30,13 @@ class NativeSockets:
 
     def listening(self) -> bool:
         """Whether one of them accepts connections."""
-        return any(_listens(found) for _, found in self._bound())
+        with self._bound() as found:
+            return any(map(_listens, found.values()))
 
     def connections(self) -> int:
         """How many connections are open."""
-        return sum(not _listens(found) for _, found in self._bound())
+        with self._bound() as found:
+            return sum(not _listens(bound) for bound in found.values())
 
     def close_listeners(self, seconds: float) -> None:
         """Let no new handshake begin, let the server accept what is queued, and close.
@@ -45,23 +48,41 @@ class NativeSockets:
         Args:
             seconds: to wait at most for the server to accept.
         """
-        found = [(number, listener) for number, listener in self._bound() if _listens(listener)]
-        refused = [refuse_handshakes(listener) for _, listener in found]
-        if any(refused):
-            time.sleep(SETTLE)
-        _wait_until_empty([listener for _, listener in found], seconds)
-        with _quiet() as quiet:
-            for number, listener in found:
+        with self._bound() as found, _quiet() as quiet:
+            listeners = {number: bound for number, bound in found.items() if _listens(bound)}
+            if any([refuse_handshakes(listener) for listener in listeners.values()]):
+                time.sleep(SETTLE)
+            _wait_until_empty(listeners.values(), seconds)
+            for number in listeners:
                 os.dup2(quiet, number, inheritable=False)
-                listener.close()
 
-    def _bound(self) -> Iterator[tuple[int, socket.socket]]:
-        """Yield descriptors with sockets of our own on the same."""
-        for number in [int(path.name) for path in _DESCRIPTORS.iterdir()]:
-            with contextlib.suppress(OSError):
-                found = socket.socket(fileno=os.dup(number))
-                if found.type == socket.SOCK_STREAM and _address(found) == self._address:
-                    yield number, found
+    @contextlib.contextmanager
+    def _bound(self) -> Iterator[dict[int, socket.socket]]:
+        """Give sockets of our own on the same, by the descriptors they were found by."""
+        found: dict[int, socket.socket] = {}
+        try:
+            for number in [int(path.name) for path in _DESCRIPTORS.iterdir()]:
+                with contextlib.suppress(OSError):
+                    if (own := self._own(number)) is not None:
+                        found[number] = own
+            yield found
+        finally:
+            for own in found.values():
+                own.close()
+
+    def _own(self, number: int) -> socket.socket | None:
+        """Return a socket of our own on a descriptor, if it stands for one that is bound to the address.
+
+        Nothing is opened for what is no socket: closing a second descriptor of a file would take back the whole
+        process's locks on it (POSIX; SQLite has such).
+        """
+        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+            return None
+        own = socket.socket(fileno=os.dup(number))
+        if own.type == socket.SOCK_STREAM and _address(own) == self._address:
+            return own
+        own.close()
+        return None
 
 
 def _address(found: socket.socket) -> int | str | None:
@@ -76,10 +97,13 @@ def _listens(found: socket.socket) -> bool:
     return False
 
 
-def _wait_until_empty(listeners: list[socket.socket], seconds: float) -> None:
+def _wait_until_empty(listeners: Iterable[socket.socket], seconds: float) -> None:
     """Wait until nothing is queued: a listener is readable while something is."""
     end = time.monotonic() + seconds
-    while select.select(listeners, [], [], 0)[0] and time.monotonic() < end:
+    readable = select.poll()  # select() knows no descriptor above 1023, and a busy server has thousands
+    for listener in listeners:
+        readable.register(listener, select.POLLIN)
+    while readable.poll(0) and time.monotonic() < end:
         time.sleep(SETTLE / 5)
 
 
