@@ -30,10 +30,10 @@ def listening() -> Iterator[tuple[socket.socket, NativeSockets]]:
 def test_looking_opens_nothing() -> None:
     with listening() as (_, sockets), tempfile.TemporaryFile():
         assert sockets.listening()
-        before = len(os.listdir("/dev/fd"))
+        before = len(list(Path("/dev/fd").iterdir()))
         for _ in range(10):
             assert sockets.connections() == 0
-        assert len(os.listdir("/dev/fd")) == before
+        assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 LOCKED = """

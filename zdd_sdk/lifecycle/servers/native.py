@@ -50,7 +50,8 @@ class NativeSockets:
         """
         with self._bound() as found, _quiet() as quiet:
             listeners = {number: bound for number, bound in found.items() if _listens(bound)}
-            if any([refuse_handshakes(listener) for listener in listeners.values()]):
+            refused = [refuse_handshakes(listener) for listener in listeners.values()]
+            if any(refused):
                 time.sleep(SETTLE)
             _wait_until_empty(listeners.values(), seconds)
             for number in listeners:
