@@ -80,6 +80,7 @@ class User:
     cookies: dict[str, str] = field(default_factory=dict)
     expected: dict[str, str] = field(default_factory=dict)
     losses: Losses = field(default_factory=Losses)
+    met: bool = False
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"{self.seed}/{self.number}")
@@ -87,7 +88,7 @@ class User:
     def act(self, ports: Sequence[int], *, parallel: bool) -> None:
         """Send one request, or two at once, to instances that a router picked."""
         # two first requests at once begin two sessions, or take one over twice: there is nothing yet to meet in
-        if parallel and "zdd_session" in self.cookies and self.random.random() < 0.2:
+        if parallel and self.met and self.expected and self.random.random() < 0.2:
             names = self.random.sample(FIELDS, 2)
             changes = [{name: self._value()} for name in names]
             paths = [f"/put/{name}/{value}" for change in changes for name, value in change.items()]
@@ -97,6 +98,7 @@ class User:
                 self._take(answer)
             self.look(ports)
             return
+        self.met = parallel
         path = self._choose()
         (answer,) = _ask([(self.random.choice(ports), path)], self.cookies)
         self._take(answer)
