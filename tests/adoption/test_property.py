@@ -184,3 +184,34 @@ def test_a_logout_is_not_undone_by_a_parallel_request(store, in_browser, pair, o
         history.browser.take(answer)
     answer = run(history.services[pair[0]].handle(history.browser.cookies, act(("read", "", 0))))
     assert "user" not in answer.seen
+
+
+@pytest.mark.parametrize("in_browser", [False, True], ids=["row", "cookie"])
+@MODEST
+@given(
+    pair=st.sampled_from([("mirror", "mirror"), ("mirror", "lead"), ("lead", "lead"), ("lead", "final")]),
+    order=st.lists(st.integers(0, 2), max_size=60),
+    first=st.booleans(),
+    before=st.lists(st.sampled_from(["login", "write", "logoff", "logout"]), min_size=1, max_size=4),
+    requests=st.lists(st.sampled_from(["read", "write"]), min_size=3, max_size=3),
+)
+def test_a_login_elsewhere_is_not_lost_to_parallel_requests(store, in_browser, pair, order, first, before, requests):  # noqa: PLR0917
+    """Whatever they keep of one another's writes: each finds a login without the SDK, and gives it a new id."""
+    history = History(store, in_browser=in_browser)
+    for kind in before:
+        history.ask("mirror", (kind, "ada" if kind == "login" else "a", 1))
+    for kind in ("logout", "login"):
+        history.ask("none", (kind, "ada", 0))
+    history.world.interleave = True
+    asked = [
+        history.services[release].handle(dict(history.browser.cookies), act((kind, name, 2)))
+        for release, kind, name in zip((*pair, pair[0]), requests, ("a", "b", "c"), strict=True)
+    ]
+    answers = race(asked, order)
+    history.world.interleave = False
+    for answer in answers if first else reversed(answers):
+        history.browser.take(answer)
+    for release in (*pair, *reversed(pair)):
+        answer = run(history.services[release].handle(history.browser.cookies, act(("read", "", 0))))
+        history.browser.take(answer)
+        assert answer.seen.get("user") == "ada"

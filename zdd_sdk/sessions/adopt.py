@@ -20,7 +20,8 @@ alive, moved on       one we know                    OURS       the framework's 
 alive                 none, and `final` came by      OURS       (as above)
 alive                 another one                    LEGACY     it was written without us: ours takes it over
 alive                 none                           ENDED      a logout without us: ours is ended
-marker of a login     any                            CLOSED     a request from before that login: it changes neither
+marker of a login     one we know, or none           CLOSED     a request from before that login: it changes neither
+marker of a login     another one                    ASIDE      it goes on with the framework's; the next one takes over
 none, but presented   the one our link names         STALE      only in ``final``: ours was ended; theirs ends, too
 none, but presented   there                          STALE      in ``lead`` and ``final``, if its user was since logged
                                                                 out everywhere
@@ -106,6 +107,7 @@ class Verdict(Enum):
     LEGACY = "legacy"
     ENDED = "ended"
     CLOSED = "closed"
+    ASIDE = "aside"
     STALE = "stale"
 
 
@@ -169,7 +171,7 @@ class Sight:
 def judge(step: Step, sight: Sight) -> Verdict:
     """Say what two copies are to each other."""
     if sight.ours == "marker":
-        return Verdict.CLOSED
+        return Verdict.CLOSED if not sight.legacy or sight.legacy in _known(sight) else Verdict.ASIDE
     if sight.ours == "none":
         return _judge_alone(step, sight)
     if sight.legacy in _known(sight):

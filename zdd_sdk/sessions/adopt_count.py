@@ -19,6 +19,7 @@ EVENTS: Mapping[str, str] = {
     "legacy": "sessions written by a release without the SDK, or while Redis was away, and taken over",
     "ended": "sessions ended by a release without the SDK, and ended here",
     "closed": "requests from before a login of their session",
+    "aside": "requests from before a login, of sessions written without the SDK since",
     "stale": "cookies of the framework that outlived our session, deleted",
     "alone": "requests that used the framework's session only",
     "merged": "requests that met another one's save and wrote both copies again",

@@ -119,21 +119,35 @@ class Adoption(Opening):
             if not await self._save(exchange, one):
                 return
             if turn.behind and revision:
-                await self._catch_up(exchange, one, after)
+                if not await self._catch_up(exchange, one, after):
+                    return
                 continue
             if not first:
                 await self._legacy_write(one, shown, refused=coming is None)
             if one.unwritten or coming is None or await self._settle(exchange, one, coming, announced):
                 return
-            await self._catch_up(exchange, one, after)
+            if not await self._catch_up(exchange, one, after):
+                await self._unwrite(one)
+                return
 
-    async def _catch_up(self, exchange: Exchange, one: Adopted, after: Mapping[str, Any]) -> None:
-        """Look at what another request has saved; what was to be taken over it may have taken over already."""
+    async def _unwrite(self, one: Adopted) -> None:
+        """A logout came between our save and our write of the framework's copy: it counts there, too."""
+        if one.turn.stored is None:
+            await self._legacy_end(one)
+
+    async def _catch_up(self, exchange: Exchange, one: Adopted, after: Mapping[str, Any]) -> bool:
+        """Look at what another request has saved; what was to be taken over it may have taken over already.
+
+        Returns:
+            whether ours is still there: what has ended is not written again.
+        """
         self.tally.count("merged")
         turn = one.turn
         await self._reload(exchange, turn)
-        if not turn.guarded or turn.stored is None:
-            return
+        if turn.stored is None or turn.stored.marker:
+            return False
+        if not turn.guarded:
+            return True
         turn.guarded = False
         if not one.legacy.in_browser:
             await self._read(one)
@@ -141,6 +155,7 @@ class Adoption(Opening):
         if one.verdict is Verdict.LEGACY:
             self._show(one)
         self._apply(one, after)
+        return True
 
     def _coming(self, one: Adopted, values: Mapping[str, Any]) -> str | None:
         """Fingerprint the framework's copy will have; ``None`` if it cannot hold these values or is away."""
@@ -264,7 +279,8 @@ class Adoption(Opening):
             guarded = turn.guarded
             if not await self._save(exchange, one) or not (guarded and turn.behind):
                 return
-            await self._catch_up(exchange, one, after)
+            if not await self._catch_up(exchange, one, after):
+                return
 
     def _mark_retired(self, one: Adopted) -> None:
         turn, stored = one.turn, one.turn.stored

@@ -86,10 +86,12 @@ class Opening:
                 self._show(one)
         except (SessionValueError, SessionTooLarge) as error:
             self._leave_alone(one, error)
-        if one.alone:
-            one.turn.closed = True
+        if not one.alone:
+            self.tally.count(one.verdict.value)
+        if one.alone or one.verdict is Verdict.ASIDE:
+            one.alone = one.turn.closed = True
             one.verdict, one.values = Verdict.NOBODY, one.seen
-        self.tally.count("alone" if one.alone else one.verdict.value)
+            self.tally.count("alone")
         one.packed = {} if one.alone else pack(one.values)
         return one
 
@@ -143,7 +145,8 @@ class Opening:
             if one.verdict not in {Verdict.LEGACY, Verdict.ENDED} or not await self._overtaken(exchange, turn):
                 return
             await self._read(one)
-        one.verdict = Verdict.OURS if turn.id is not None else Verdict.NOBODY
+        one.verdict = Verdict.NOBODY if turn.stored is None else Verdict.OURS
+        one.alone = bool(one.seen)  # ours changes under our eyes: this request lets it, and the next one looks again
 
     async def _revoked(self, exchange: Exchange, turn: Turn) -> bool:
         """Whether the user of an id that Redis does not know was logged out everywhere."""
