@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shops test check types style floors test-min bench soak gunicorn restarts adoption docs reference api clean
+.PHONY: help demo shops test check types style floors test-min bench soak mixed gunicorn restarts adoption docs reference api clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -75,6 +75,9 @@ bench-peers: $(VENV)/.group-test ## sessions beside Django's, Flask-Session and 
 
 soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with a control that must lose (25 minutes)
 	$(BIN)/python tests/bench/soak.py $(ARGS)
+
+mixed: $(VENV)/.group-test ## 1,000 users of two releases at once on three frameworks, with a pause of Redis (3 minutes)
+	$(BIN)/python -m tests.bench.mixed $(ARGS)
 
 gunicorn: $(VENV)/.group-test ## the tests of gunicorn with every worker, where `make test` takes a sample (4 minutes)
 	ZDD_TEST_ALL_WORKERS=1 $(BIN)/python -m pytest -q tests/servers/gunicorn $(ARGS)

@@ -111,7 +111,10 @@ async def _logout(query: Query, hand: Hand) -> Said:
     return Said(200, {})
 
 
-async def _rotate(_: Query, hand: Hand) -> Said:
+async def _rotate(query: Query, hand: Hand) -> Said:
+    if "moment" in query:
+        await hand.user()
+    await _pause(query, hand)
     await hand.rotate()
     return Said(200, {})
 

@@ -70,6 +70,19 @@ def test_a_request_under_way_at_the_login_leaves_the_new_cookie_alone(play: Play
     assert browser.state == ("ada", {"cart": "full"})
 
 
+def test_a_save_of_before_the_login_that_is_answered_after_it_leaves_the_new_cookie_alone(
+    play: Play, request: pytest.FixtureRequest
+) -> None:
+    if play.stack.name.startswith("django"):
+        reason = "Django's middleware sets the cookie with every save, and a browser believes the last answer"
+        request.node.add_marker(pytest.mark.xfail(strict=True, reason=reason))
+    browser = play.browser(a="1")
+    late = browser.tab().post("put", name="b", value="1")
+    browser.post("login", user="ada")
+    browser.learn(late)
+    assert browser.user == "ada"
+
+
 def test_what_another_request_saves_during_a_login_comes_along(play: Play) -> None:
     browser = play.browser(cart="full")
     answers = play.together(
