@@ -146,20 +146,27 @@ class SharedOperations(ABC):
         await self._aget_session()
         return await self._logout_device(self.here(), handle)
 
-    async def _devices(self, store: Store | None) -> tuple[Device, ...]:
+    def _asking(self) -> Turn:
         turn = self._turn
-        if turn is None or turn.user is None:
+        assert turn is not None  # noqa: S101 - for type checkers
+        if turn.user is None:
+            turn.check_known()
+        return turn
+
+    async def _devices(self, store: Store | None) -> tuple[Device, ...]:
+        turn = self._asking()
+        if turn.user is None:
             return ()
         return await get_zdd().sessions.directory.devices(store, turn.user, turn)
 
     async def _logout_everywhere(self, store: Store | None, *, keep: bool) -> int:
-        turn = self._turn
-        if turn is None or turn.user is None:
+        turn = self._asking()
+        if turn.user is None:
             return 0
         return await get_zdd().sessions.directory.logout_everywhere(store, turn.user, turn if keep else None)
 
     async def _logout_device(self, store: Store | None, handle: str) -> bool:
-        turn = self._turn
-        if turn is None or turn.user is None:
+        turn = self._asking()
+        if turn.user is None:
             return False
         return await get_zdd().sessions.directory.logout_device(store, turn.user, handle)

@@ -110,7 +110,7 @@ class SessionStore(SessionFlows, SharedOperations):
 
     @property
     def turn(self) -> Turn:
-        """The state behind it, for ``zdd.sessions.logout_everywhere(user, keep=request.session.turn)``."""
+        """The state behind it, for ``zdd.sessions.logout_everywhere(user, keep=request.session)``."""
         self._get_session()
         assert self._turn is not None  # noqa: S101 - for type checkers
         return self._turn

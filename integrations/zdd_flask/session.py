@@ -57,6 +57,11 @@ class ZddSession(Attributes, SessionMixin):
         visit.session = self
 
     @property
+    def turn(self) -> Turn:
+        """The state behind it, for ``zdd.sessions.logout_everywhere(user, keep=current_session())``."""
+        return self._turn
+
+    @property
     def _turn(self) -> Turn:  # type: ignore[override]
         self.accessed = True
         return self.visit.load()

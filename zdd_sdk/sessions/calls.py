@@ -61,10 +61,10 @@ class SessionCalls:
             case Save(place):
                 return _script("save", place.keys, self._save(operation))
             case Mark(place, revision, keep, vital):
-                args = (self._grace, revision, int(keep), self._followed)
+                args = (self._grace, revision, int(keep))
                 return _script("mark", place.keys, args, vital=vital)
             case Delete(place, vital):
-                return _script("end", place.keys, (self._followed,), vital=vital)
+                return _script("end", place.keys, (), vital=vital)
             case _:
                 return self._call_of_user(operation)
 
@@ -74,7 +74,7 @@ class SessionCalls:
                 return _script("devices", (index, index), (), vital=True)
             case Revoke(index, user, token, keep):
                 keys = keep.keys if keep else (index, index)
-                args = (int(keep is not None), user, max(self._absolute, self._idle) + SPARE, token, self._followed)
+                args = (int(keep is not None), user, max(self._absolute, self._idle) + SPARE, token)
                 return _script("revoke", keys, args, vital=True)
             case Dismiss(key, index, device, token):
                 return _script("dismiss", (key, index), (device, token), vital=True)
@@ -96,7 +96,7 @@ class SessionCalls:
             terms = save.lifetime.terms(self._idle, self._absolute, save.created)
             sets = {b"_l": save.lifetime.flags.encode(), **sets}
         head = (SPARE, save.token, self._writer, *map(_or_empty, terms))
-        sizes = (len(sets), len(save.expected), self._followed)
+        sizes = (len(sets), len(save.expected))
         return (*head, *sizes, *_flat(sets), *_flat(save.expected), *save.deletes)
 
 

@@ -12,7 +12,7 @@ from zdd_sdk.http import Answer, Exchange, problem_of
 from zdd_sdk.secrets import Secrets, check_encryption
 from zdd_sdk.sessions.cookies import CookieJar, is_cross_site
 from zdd_sdk.sessions.devices import Device
-from zdd_sdk.sessions.directory import AioDirectory, Directory
+from zdd_sdk.sessions.directory import AioDirectory, Directory, HasTurn, turn_of
 from zdd_sdk.sessions.homes import other_homes
 from zdd_sdk.sessions.ids import SessionId, parse_id
 from zdd_sdk.sessions.keeper import Keeper
@@ -114,7 +114,6 @@ class Sessions:
             exchange.response_headers.append(("vary", "Cookie"))
             ids, rotate = self.presented(exchange), self.may_rotate(exchange)
             await self.keeper.load(visit.turn, ids, exchange.store, rotate=rotate)
-            self._set_cookie(exchange, visit.turn)
         return visit.session
 
     async def save(self, exchange: Exchange) -> None:
@@ -144,17 +143,18 @@ class Sessions:
         """
         return finish(self.directory.devices(self._blocking(), user))
 
-    def logout_everywhere(self, user: str, keep: Turn | None = None) -> int:
+    def logout_everywhere(self, user: str, keep: HasTurn | None = None) -> int:
         """End every session of a user, and say how many were listed; one trip.
 
         Args:
             user: as given to `login`.
-            keep: ``session.turn`` of the one that goes on.
+            keep: the session that goes on: the one of the request, as your framework gives it.
 
         Raises:
+            SessionError: ``keep`` was not loaded.
             StoreUnavailable: Redis is away: some may still be there; ask again.
         """
-        return finish(self.directory.logout_everywhere(self._blocking(), user, keep))
+        return finish(self.directory.logout_everywhere(self._blocking(), user, turn_of(keep)))
 
     def logout_device(self, user: str, handle: str) -> bool:
         """End one device of a user, one trip; ``False`` if it is not on this user's list.
@@ -188,7 +188,10 @@ class Sessions:
         if self.keeper.shelf is not None:
             while visit.plan.waves:
                 self.left(exchange, [self.keeper.shelf.run(operation) for operation in visit.plan.waves[0]])
-        return self.keeper.calls(visit.plan.waves[0]) if visit.plan.waves else ()
+        if not visit.plan.waves:
+            self._set_cookie(exchange, visit.turn)
+            return ()
+        return self.keeper.calls(visit.plan.waves[0])
 
     def left(self, exchange: Exchange, results: Sequence[Reply]) -> None:
         """Take the results; sets or deletes the cookie only where Redis has confirmed why.

@@ -18,7 +18,7 @@ MAX_LABEL = 255
 """Bytes of a label in UTF-8; the rest is cut off."""
 
 _HANDLE = re.compile(r"([0-9a-f]{22})([0-9a-f]{64})", re.ASCII)
-_ENTRY = re.compile(rb"1 ([0-9a-f]{64}) (\d+) (\d+) (\d+) (.*)", re.DOTALL)
+_ENTRY = re.compile(rb"1 ([0-9a-f]{64}) (\d{1,14}) (\d{1,14}) (\d{1,14}) (.*)", re.DOTALL)
 _DEVICE = b"d:"
 
 
@@ -56,7 +56,7 @@ class Entry:
 
 def label_of(text: str) -> str:
     """Return a label that fits the index: at most `MAX_LABEL` bytes, whatever a browser calls itself."""
-    return str(text).encode(errors="replace")[:MAX_LABEL].decode(errors="ignore")
+    return str(text or "").encode(errors="replace")[:MAX_LABEL].decode(errors="ignore")
 
 
 def write_entry(entry: Entry) -> bytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from zdd_sdk.sessions.devices import Device, parse_handle, read_devices
+from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.keeper import Keeper
 from zdd_sdk.sessions.model import check_user
-from zdd_sdk.sessions.operations import Dismiss, ListDevices, Revoke
+from zdd_sdk.sessions.operations import Dismiss, ListDevices, Reply, Revoke
 from zdd_sdk.sessions.turn import Turn
 from zdd_sdk.store import Store
 
-__all__ = ["AioDirectory", "Directory"]
+__all__ = ["AioDirectory", "Directory", "HasTurn", "turn_of"]
 
 _TOKEN_BYTES = 8
 _ROUNDS = 3
@@ -57,15 +59,31 @@ class Directory:
         """
         places = self._keeper.places
         kept = places.place(keep.id) if keep and keep.id else None
-        asked: list[Revoke] = []
-        for tag, home in self._lies(user, keep):
-            here = kept if kept and (kept.identity.tag, kept.identity.home) == (tag, home) else None
-            asked.append(Revoke(places.index(tag, home), user, secrets.token_bytes(_TOKEN_BYTES), here))
-        replies = await self._keeper.ask(store, asked)
-        since = next((reply.since for wish, reply in zip(asked, replies, strict=True) if wish.keep), 0)
-        if keep and keep.stored and keep.stored.user == user:
+        wishes = [self._revoke(lies, user, kept) for lies in self._lies(user, keep)]
+        replies = await self._keeper.ask(store, wishes)
+        since = max(reply.since for reply in replies)
+        if keep and keep.stored and since:
             keep.stored = replace(keep.stored, since=since)
-        return sum(reply.count for reply in replies)
+        return sum(reply.count for reply in replies) + await self._revoke_moved(store, wishes, replies)
+
+    async def _revoke_moved(self, store: Store | None, wishes: Sequence[Revoke], replies: Sequence[Reply]) -> int:
+        """Ask again where a login sent at the same time has given what is to go on a new id; in the end without it.
+
+        The one that asks goes on under the new id only, which the login has given to whom it was for.
+        """
+        ended = 0
+        for left in reversed(range(_ROUNDS)):
+            pairs = zip(wishes, replies, strict=True)
+            moved = [(wish, wish.keep, reply.message) for wish, reply in pairs if reply.status == "moved"]
+            if not moved:
+                break
+            wishes = [
+                replace(wish, keep=self._keeper.places.moved(place, digest) if left and place else None)
+                for wish, place, digest in moved
+            ]
+            replies = await self._keeper.ask(store, wishes)
+            ended += sum(reply.count for reply in replies)
+        return ended
 
     async def logout_device(self, store: Store | None, user: str, handle: str) -> bool:
         """End one device of a user; ``False`` if it is not on the user's list.
@@ -91,12 +109,37 @@ class Directory:
             digest = moved
         return False
 
+    def _revoke(self, lies: tuple[str, int], user: str, kept: Place | None) -> Revoke:
+        here = kept if kept and (kept.identity.tag, kept.identity.home) == lies else None
+        return Revoke(self._keeper.places.index(*lies), user, secrets.token_bytes(_TOKEN_BYTES), here)
+
     def _lies(self, user: str, turn: Turn | None = None) -> tuple[tuple[str, int], ...]:
         """Where the user's sessions may be, and the one that asks is: its tag may be of a root that is gone."""
         known = self._keeper.places.of_user(check_user(user))
         if turn is None or turn.id is None or turn.stored is None or turn.stored.user != user:
             return known
         return tuple(dict.fromkeys((*known, (turn.id.tag, turn.id.home))))
+
+
+class HasTurn(Protocol):
+    """The session of a request: `Session`, Django's ``request.session``, Flask's `current_session`."""
+
+    @property
+    def turn(self) -> Turn:
+        """The state behind it."""
+        ...
+
+
+def turn_of(session: HasTurn | None) -> Turn | None:
+    """Return the state of a session that was loaded.
+
+    Raises:
+        SessionError: it was not: which one is to be kept is not known.
+    """
+    if session is None:
+        return None
+    session.turn.check_loaded()
+    return session.turn
 
 
 class AioDirectory:
@@ -115,9 +158,9 @@ class AioDirectory:
         """List where a user is logged in, the one seen last first."""
         return await self._directory.devices(self._store(), user)
 
-    async def logout_everywhere(self, user: str, keep: Turn | None = None) -> int:
+    async def logout_everywhere(self, user: str, keep: HasTurn | None = None) -> int:
         """End every session of a user but ``keep``, and say how many were listed."""
-        return await self._directory.logout_everywhere(self._store(), user, keep)
+        return await self._directory.logout_everywhere(self._store(), user, turn_of(keep))
 
     async def logout_device(self, user: str, handle: str) -> bool:
         """End one device of a user; ``False`` if it is not on the user's list."""

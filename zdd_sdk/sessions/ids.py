@@ -129,6 +129,11 @@ class Places:
         """Name the index of the user of a tag: ``zdd:…:session:{<tag>}:u``."""
         return self._homes[home].name("session", tag, "u")
 
+    def moved(self, place: Place, digest: str) -> Place:
+        """Return the place of what a login has made of a session, by the SHA-256 of its id."""
+        identity = place.identity
+        return Place(identity, self.hashed(identity.tag, identity.home, digest), place.index)
+
     def hashed(self, tag: str, home: int, digest: str) -> str:
         """Name the hash of a session by the SHA-256 of its id."""
         return self._homes[home].name("session", tag, "s", digest)

@@ -47,6 +47,8 @@ MAX_USER = 255
 MAX_FIELDS = 1024
 """Attributes of one session: a script's ``unpack`` ends at 8,000 values (LUAI_MAXCSTACK)."""
 
+_DIGITS = 15
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -190,7 +192,5 @@ def _check_text(text: object, limit: int, what: str) -> str:
 
 
 def _number(raw: Mapping[bytes, bytes], name: bytes) -> int:
-    try:
-        return int(raw.get(name, b"0"))
-    except ValueError:
-        return 0
+    written = raw.get(name, b"")
+    return int(written) if written.isdigit() and len(written) <= _DIGITS else 0

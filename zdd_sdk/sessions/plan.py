@@ -225,7 +225,8 @@ class Plan:
             self.waves.clear()
             if reply.status == "gone" and self._turn.lifetime is not None:
                 self._turn.expired()
-            self._turn.gone |= reply.status == "gone" and not self._turn.closed
+            if reply.status == "gone" and not self._turn.closed:
+                self._turn.lost()
             return
         created = create.created or reply.now
         fields = self._turn.fields.merged(self._sets, self._deletes)
@@ -259,7 +260,8 @@ class Plan:
             self._merge(read_stored(0, reply.fields))
         elif self._renewal is Renewal.ROTATION:
             self.waves.append([Delete(self._place(self._new))])
-            self._turn.gone |= reply.status == "none"
+            if reply.status == "none":
+                self._turn.lost()
             self._turn.closed = True
 
     def _merge(self, changed: Stored) -> None:
@@ -308,8 +310,11 @@ class Plan:
             self._turn.conflicts += 1
             emptied, self._turn.emptied = self._turn.emptied, False
             self._ask(self._changes if emptied else lambda: self._rebased(save, reply.fields))
+        elif reply.status == "gone" and self._new is None and save.lifetime is not None and save.lifetime.life == 0:
+            # Ended as it should be, by this very save perhaps. A cookie is left: it may be a login's by now.
+            self._turn.emptied, self._turn.closed = False, True
         elif reply.status == "gone" and self._new is None:
-            self._turn.gone = True
+            self._turn.lost()
 
     def _issue(self) -> None:
         stored = self._turn.stored

@@ -113,7 +113,7 @@ class Session(Attributes):
         Raises:
             StoreUnavailable: Redis is away.
         """
-        user = self.user
+        user = self._known_user()
         return () if user is None else await self._keeper.directory.devices(self._exchange.store, user, self._turn)
 
     async def logout_everywhere(self, *, keep: bool = True) -> int:
@@ -125,7 +125,7 @@ class Session(Attributes):
         Raises:
             StoreUnavailable: Redis is away: some may still be there; ask again.
         """
-        user = self.user
+        user = self._known_user()
         if user is None:
             return 0
         kept = self._turn if keep else None
@@ -143,10 +143,16 @@ class Session(Attributes):
         Raises:
             StoreUnavailable: Redis is away: it may still be there; ask again.
         """
-        user = self.user
+        user = self._known_user()
         if user is None:
             return False
         return await self._keeper.directory.logout_device(self._exchange.store, user, handle)
+
+    def _known_user(self) -> str | None:
+        user = self.user
+        if user is None:
+            self._turn.check_known()
+        return user
 
     async def load(self) -> Session:
         """Load the session: one trip, once per request.

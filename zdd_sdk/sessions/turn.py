@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
@@ -19,10 +20,14 @@ from zdd_sdk.sessions.operations import Reply
 if TYPE_CHECKING:
     from zdd_sdk.sessions.plan import Plan
 
-if TYPE_CHECKING:
-    from zdd_sdk.sessions.plan import Plan
+__all__ = ["FRESH", "Renewal", "Turn"]
 
-__all__ = ["Renewal", "Turn"]
+
+FRESH = 2.0
+"""Seconds within which an answer tells the browser of a periodic rotation.
+
+A later one could follow upon a login's, and replace its cookie with an id that leads no further. Nobody is lost: who
+comes with the old id is told by the next answer."""
 
 
 class Renewal(Enum):
@@ -60,7 +65,6 @@ class Turn:
         leaving: sessions a logout has to end.
         emptied: end the session, if nobody else has changed it since it was loaded; else only save what was deleted.
         ended: Redis has confirmed the logout, so the cookie may be deleted.
-        issued: id and Max-Age (``None``: as long as the browser runs) of the cookie to set.
         gone: a save found that the session had ended.
         refused: what Redis said when it refused a write.
         conflicts: saves that met, and merged with, another request's.
@@ -94,7 +98,8 @@ class Turn:
         self.leaving: tuple[SessionId, ...] = ()
         self.emptied = False
         self.ended = False
-        self.issued: tuple[SessionId, int | None] | None = None
+        self._issued: tuple[SessionId, int | None] | None = None
+        self._until: float | None = None
         self.gone = False
         self.refused = ""
         self.conflicts = 0
@@ -104,6 +109,16 @@ class Turn:
         self.unfinished: Plan | None = None
         self.closed = False
         self.told = False
+
+    @property
+    def issued(self) -> tuple[SessionId, int | None] | None:
+        """Id and Max-Age (``None``: as long as the browser runs) of the cookie to set; see `FRESH`."""
+        stale = self._until is not None and time.monotonic() > self._until
+        return None if stale else self._issued
+
+    @issued.setter
+    def issued(self, cookie: tuple[SessionId, int | None] | None) -> None:
+        self._issued, self._until = cookie, None
 
     @property
     def loaded(self) -> bool:
@@ -130,6 +145,12 @@ class Turn:
     def check_loaded(self) -> None:
         """Raise `SessionError` if the session was not loaded."""
         _ = self.fields
+
+    def check_known(self) -> None:
+        """Raise `SessionUnavailable` if Redis was away at the load, so that nobody knows who is logged in."""
+        if not self.available:
+            message = "Redis was away when the session was loaded: who is logged in is not known"
+            raise SessionUnavailable(message)
 
     def writable(self) -> Fields:
         """The attributes, to be changed.
@@ -315,6 +336,11 @@ class Turn:
         self.id = identity
         if self.stored is not None and not self.stored.marker:
             self.issued = (identity, self.stored.max_age)
+            self._until = time.monotonic() + FRESH
+
+    def lost(self) -> None:
+        """Note that a save has found the session ended: what its load was told of a rotation is over, too."""
+        self.gone, self.issued = True, None
 
     def expired(self) -> None:
         """Note that the application has given the session a lifetime that is over: its cookie goes, too."""

@@ -6,7 +6,7 @@ __all__ = ["COMMANDS", "acl_line"]
 
 COMMANDS = (
     # what our scripts and calls run
-    "del", "evalsha", "eval", "exists", "get", "hdel", "hget", "hgetall", "hincrby", "hkeys", "hlen", "hmget", "hset",
+    "del", "evalsha", "eval", "exists", "get", "hdel", "hget", "hgetall", "hincrby", "hlen", "hmget", "hset",
     "pexpire", "pttl", "rename", "set", "time", "zadd", "zcard", "zrange", "zrangebyscore", "unlink", "zrem",
     # connections, blocking calls and listening
     "auth", "asking", "select", "ping", "script|load", "blpop", "subscribe", "unsubscribe",

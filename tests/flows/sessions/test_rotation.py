@@ -25,6 +25,7 @@ from tests.flows.sessions.visitor import (
 from zdd_sdk.errors import SessionReadOnly
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions import Sessions
+from zdd_sdk.sessions import turn as turns
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Keys
 
@@ -343,3 +344,114 @@ def test_stock_sessions_behave_alike(flow):
     assert flow(holder(visitor, old).visit(state)).result == OUT
     assert flow(visitor.visit(state)).result == ("ada", {"a": 1})
     assert len(flow(visitor.sessions.directory.devices(None, "ada"))) == 1
+
+
+def test_an_answer_overtaken_by_a_logins_takes_the_cookie_nowhere(flow, visitor, grow_old):
+    """Its load rotated, a login came in between: its save finds that out, and the answer says nothing of an id."""
+    exchange = visitor.exchange()
+    grow_old(visitor.cookie)
+    session = flow(visitor.sessions.load(exchange))
+    session["late"] = 1
+    flow(visitor.visit(login("ada")))
+    visitor.receive(flow(visitor.depart(exchange)))
+    assert flow(visitor.visit(state)).result == ("ada", {"cart": [1]})
+    assert not isinstance(flow(visitor.visit(writing(a=1))).error, SessionReadOnly)
+
+
+@pytest.mark.parametrize("with_the_old_id", [False, True])
+def test_a_slow_answer_tells_nothing_of_a_rotation(flow, visitor, grow_old, monkeypatch, with_the_old_id):
+    """A long poll: the login meanwhile has given the browser an id that no later answer may replace."""
+    grow_old(visitor.cookie)
+    twin = holder(visitor, visitor.cookie)
+    if with_the_old_id:
+        flow(twin.visit(state, keep=False))
+    exchange = twin.exchange()
+    flow(visitor.sessions.load(exchange))
+    flow(visitor.visit(login("ada")))
+    clock = turns.time.monotonic
+    monkeypatch.setattr(turns.time, "monotonic", lambda: clock() + turns.FRESH)
+    assert flow(twin.depart(exchange)).cookie is None
+    monkeypatch.undo()
+    assert flow(visitor.visit(writing(a=1))).error is None
+
+
+def test_control_a_fresh_one_tells_it(flow, visitor, grow_old):
+    grow_old(visitor.cookie)
+    exchange = visitor.exchange()
+    flow(visitor.sessions.load(exchange))
+    assert flow(visitor.depart(exchange)).cookie is not None
+
+
+def test_who_was_not_told_is_told_by_the_next_answer(flow, visitor, grow_old, monkeypatch):
+    grow_old(visitor.cookie)
+    exchange, before = visitor.exchange(), visitor.cookie
+    flow(visitor.sessions.load(exchange))
+    clock = turns.time.monotonic
+    monkeypatch.setattr(turns.time, "monotonic", lambda: clock() + turns.FRESH)
+    visitor.receive(flow(visitor.depart(exchange)))
+    monkeypatch.undo()
+    assert visitor.cookie == before
+    assert flow(visitor.visit(state)).result[0] == "ada"
+    assert visitor.cookie != before
+
+
+@pytest.mark.parametrize("change", ["a save", "an explicit rotation", "a login", "a logout", "everybody else"])
+def test_a_slow_request_is_not_held_to_the_grace(flow, visitor, grow_old, change):
+    """Loaded in time with the id of before; a minute later the new one has long been used by others."""
+    exchange, other = visitor.exchange(), holder(visitor, visitor.cookie)
+    session = flow(visitor.sessions.load(exchange))
+    grow_old(visitor.cookie)
+    flow(other.visit(state))
+    flow(other.visit(state))
+    grow_old(other.cookie, 2 * GRACE, fields=("_p",))
+    if change == "a save":
+        session["late"] = 1
+    elif change == "an explicit rotation":
+        session.rotate()
+    elif change == "a login":
+        session.login("ada")
+    elif change == "a logout":
+        session.logout()
+    else:
+
+        async def others():
+            return await session.logout_everywhere()
+
+        assert flow(others()) == 0
+    flow(visitor.depart(exchange))
+    assert visitor.sessions.counters["gone"] == 0
+    if change == "a save":
+        assert flow(other.visit(reading())).result == {"cart": [1], "late": 1}
+    elif change == "everybody else":
+        assert flow(other.visit(state)).result[0] == "ada"
+    elif change == "a logout":
+        assert flow(other.visit(state)).result == OUT
+    else:
+        assert isinstance(flow(other.visit(writing(a=1))).error, SessionReadOnly)
+
+
+def test_a_load_is_held_to_the_grace(flow, visitor, rotated, grow_old):
+    flow(visitor.visit(state))
+    grow_old(visitor.cookie, GRACE + 1, fields=("_p",))
+    assert flow(holder(visitor, rotated).visit(writing(a=1))).cookie != visitor.cookie
+    assert flow(visitor.visit(reading())).result == {"cart": [1]}
+
+
+def test_a_websocket_saves_long_after_a_rotation_elsewhere(flow, visitor, grow_old):
+    socket = visitor.exchange("WEBSOCKET")
+    session = flow(visitor.sessions.load(socket))
+    grow_old(visitor.cookie)
+    for _ in range(2):
+        flow(visitor.visit(state))
+    grow_old(visitor.cookie, 10 * GRACE, fields=("_p",))
+    session["seen"] = 7
+    flow(session.save())
+    assert flow(visitor.visit(reading())).result == {"cart": [1], "seen": 7}
+
+
+def test_a_reply_that_is_lost_rotates_once(tap, flow, visitor, grow_old):
+    grow_old(visitor.cookie)
+    tap.drop_replies()
+    assert flow(visitor.visit(state)).result[0] == "ada"
+    assert flow(visitor.visit(state)).result[0] == "ada"
+    assert len(flow(visitor.sessions.directory.devices(flow.store, "ada"))) == 1

@@ -37,7 +37,7 @@ def test_devices_are_listed_and_logged_out_from_anywhere(browser, ada, tap):
 def test_log_out_everywhere_but_here(browser, ada):
     phone, desk = log_in(browser, "Phone"), log_in(browser, "Desk")
     here = SessionStore(desk.cookies[COOKIE])
-    zdd.sessions.logout_everywhere(str(ada.pk), keep=here.turn)
+    zdd.sessions.logout_everywhere(str(ada.pk), keep=here)
     assert (user(phone), user(desk)) == ("", "ada")
     zdd.sessions.logout_everywhere(str(ada.pk))
     assert user(desk) == ""

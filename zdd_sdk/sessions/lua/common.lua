@@ -8,6 +8,11 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
+-- Whole and exact, or nothing: whatever else lies in Redis counts as not there.
+local function number(written)
+  return written and #written <= 15 and string.match(written, '^%d+$') and tonumber(written) or nil
+end
+
 local function server_time()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -18,11 +23,13 @@ local function hash_of(key)
 end
 
 -- Which key the session lies under since a rotation has renamed it; nil if no rotation has, or its grace is over.
--- The grace begins when the new id is first used: an answer that was lost on its way costs nobody the session.
+-- The grace begins when the new id is first used: an answer that was lost on its way costs nobody the session. Only
+-- loads have one: whatever else comes with the id of before has loaded the session in time, or is there to end it.
 local function follow(now, grace)
   for i = 3, #KEYS do
     local was = redis.pcall('HMGET', KEYS[i], '_o', '_p')
-    if not was.err and was[1] == hash_of(KEYS[1]) and (not was[2] or now < tonumber(was[2]) + tonumber(grace)) then
+    if not was.err and was[1] == hash_of(KEYS[1])
+      and (not grace or not was[2] or now < (number(was[2]) or 0) + grace) then
       return i
     end
   end
@@ -30,40 +37,60 @@ end
 
 -- Since when its user has been logged in: a session of a release without epochs has begun with its login.
 local function since_of(meta)
-  return tonumber(meta['_e'] or meta['_c']) or 0
+  return number(meta['_e']) or number(meta['_c']) or 0
 end
 
 -- Whether its user has logged out everywhere since. A listed session whose index is lost is over, too: nobody could
--- tell any more. 'error' is left to the script's own commands: the index is a hash, or nothing can be said.
+-- tell any more. So is one that began before the index did: that is another one, begun by a login after the loss.
+-- 'error' is left to the script's own commands: the index is a hash, or nothing can be said.
 local function revoked(meta)
   if not meta['_u'] then return false end
-  local known = redis.pcall('HMGET', INDEX, '_v', '_e')
+  local known = redis.pcall('HMGET', INDEX, '_v', '_e', '_b')
   if known.err then return true end
   if not known[1] then return meta['_i'] and true or false end
-  return since_of(meta) < (tonumber(known[2]) or 0)
+  local since = since_of(meta)
+  return since < (number(known[2]) or 0) or meta['_i'] and since < (number(known[3]) or 0) or false
 end
 
 -- '1 <hash> <created> <seen> <expires> <label>'
-local function entry_of(device)
-  local hash, created, seen, expires, label =
-    string.match(redis.call('HGET', INDEX, 'd:' .. device) or '', '^1 (%x+) (%d+) (%d+) (%d+) (.*)$')
-  return hash and {hash = hash, created = created, seen = tonumber(seen), expires = tonumber(expires), label = label}
+local function read_entry(written)
+  local hash, created, seen, expires, label = string.match(written, '^1 (%x+) (%d+) (%d+) (%d+) (.*)$')
+  if not hash or #hash ~= 64 or math.max(#created, #seen, #expires) > 14 then return nil end
+  return {hash = hash, created = created, seen = tonumber(seen), expires = tonumber(expires), label = label}
 end
 
--- List a session, or what became of it. The index outlives every session in it, because it knows what has ended.
+local function entry_of(device)
+  local written = device and redis.pcall('HGET', INDEX, 'd:' .. device)
+  return type(written) == 'string' and read_entry(written) or nil
+end
+
+-- List a session, or what became of it; with a label at its login, which always finds a place. The index outlives
+-- every session in it, because it knows what has ended. 'seen' never goes back, though the clock may: see revoke.lua.
+-- Where Redis takes no writes the list stays as it is, and the session can be read all the same.
 local function list(key, meta, now, expires, spare, label)
   local known = entry_of(meta['_i'])
-  local shown = {'1', hash_of(key), known and known.created or meta['_c'] or '0', text(now), text(expires),
-    label or known and known.label or ''}
-  redis.call('HSET', INDEX, '_v', '1', 'd:' .. meta['_i'], table.concat(shown, ' '))
-  local most = (tonumber(meta['_x']) or now) - now + spare
-  if redis.call('PTTL', INDEX) < most then redis.call('PEXPIRE', INDEX, text(most)) end
+  if not (known or label) and redis.call('HLEN', INDEX) >= MOST_DEVICES then return end
+  if label == '' or not label then label = known and known.label or '' end
+  local shown = {'1', hash_of(key), known and known.created or text(number(meta['_c']) or 0),
+    text(math.max(now, known and known.seen or 0)), text(expires), label}
+  if not redis.call('HGET', INDEX, '_v') then redis.pcall('HSET', INDEX, '_b', text(since_of(meta))) end
+  redis.pcall('HSET', INDEX, '_v', '1', 'd:' .. meta['_i'], table.concat(shown, ' '))
+  local most = (number(meta['_x']) or now) - now + spare
+  if redis.call('PTTL', INDEX) < most then redis.pcall('PEXPIRE', INDEX, text(most)) end
 end
 
 -- Take a session off the list, unless the entry has become another's: the session lives on under a new id.
 local function unlist(key, device)
-  local known = device and entry_of(device)
+  local known = entry_of(device)
   if known and known.hash == hash_of(key) then redis.call('HDEL', INDEX, 'd:' .. device) end
+end
+
+-- Whether a call has come before: tokens of one length, the latest first.
+local function has_token(tokens, token)
+  for i = 1, #tokens, #token do
+    if string.sub(tokens, i, i + #token - 1) == token then return true end
+  end
+  return false
 end
 
 local function paired(flat)

@@ -14,12 +14,13 @@ local idle, spare, since = tonumber(ARGV[2]), tonumber(ARGV[1]), tonumber(ARGV[8
 local meta = {_c = ARGV[5] == '' and text(now) or ARGV[5], _x = text(ends), _i = ARGV[6]}
 local ours = {'_c', meta['_c'], '_m', ARGV[2], '_x', meta['_x'], '_g', '1', '_r', text(now)}
 if meta['_i'] ~= '' then
-  local epoch = redis.pcall('HGET', INDEX, '_e')
-  if type(epoch) == 'table' then return {'error', epoch.err} end
-  epoch = tonumber(epoch) or 0
+  local times = redis.pcall('HMGET', INDEX, '_e', '_b')
+  if times.err then return {'error', times.err} end
+  local epoch = math.max(number(times[1]) or 0, number(times[2]) or 0)
   if since and since < epoch then return {'gone'} end -- logged out everywhere, since it was loaded
   since = since or math.max(now, epoch)
-  for _, part in ipairs({'_i', meta['_i'], '_e', text(since)}) do ours[#ours + 1] = part end
+  meta['_e'] = text(since)
+  for _, part in ipairs({'_i', meta['_i'], '_e', meta['_e']}) do ours[#ours + 1] = part end
 end
 local done = redis.pcall('HSET', KEYS[1], unpack(ours))
 if type(done) == 'table' and done.err then return {'error', done.err} end
@@ -29,17 +30,18 @@ redis.call('PEXPIRE', KEYS[1], text(target + spare))
 if meta['_i'] == '' then return {'ok', text(now), meta['_x'], ARGV[2], '0'} end
 
 -- what has expired leaves the list, and beyond the limit who has not been seen for the longest time
-local oldest, total = {}, 0
-for field, _ in pairs(paired(redis.call('HGETALL', INDEX))) do
-  local device = string.match(field, '^d:(.*)$')
-  local entry = device and entry_of(device)
-  if device and (not entry or entry.expires <= now) then
+local listed = {}
+for field, written in pairs(paired(redis.call('HGETALL', INDEX))) do
+  local entry = string.sub(field, 1, 2) == 'd:' and read_entry(written)
+  if entry and entry.expires > now then
+    listed[#listed + 1] = {field = field, seen = entry.seen}
+  elseif entry == nil or entry then
     redis.call('HDEL', INDEX, field)
-  elseif device then
-    total = total + 1
-    if not oldest.seen or entry.seen < oldest.seen then oldest = {field = field, seen = entry.seen} end
   end
 end
-if total >= MOST_DEVICES then redis.call('HDEL', INDEX, oldest.field) end
-list(KEYS[1], meta, now, now + target, spare, ARGV[7] ~= '' and ARGV[7] or nil)
+if #listed >= MOST_DEVICES then
+  table.sort(listed, function(one, other) return one.seen > other.seen end)
+  for i = MOST_DEVICES, #listed do redis.call('HDEL', INDEX, listed[i].field) end
+end
+list(KEYS[1], meta, now, now + target, spare, ARGV[7])
 return {'ok', text(now), meta['_x'], ARGV[2], text(since)}

@@ -5,13 +5,12 @@ local fields = redis.pcall('HGETALL', INDEX)
 if fields.err then return {'error', fields.err} end
 local shown = {}
 for i = 1, #fields, 2 do
-  local device = string.match(fields[i], '^d:(.*)$')
-  local entry = device and entry_of(device)
-  if device and (not entry or entry.expires <= now) then
-    redis.call('HDEL', INDEX, fields[i])
-  elseif device then
+  local entry = string.sub(fields[i], 1, 2) == 'd:' and read_entry(fields[i + 1])
+  if entry and entry.expires > now then
     shown[#shown + 1] = fields[i]
     shown[#shown + 1] = fields[i + 1]
+  elseif entry == nil or entry then
+    redis.call('HDEL', INDEX, fields[i])
   end
 end
 return {'ok', text(now), shown}

@@ -5,12 +5,12 @@ local now, spare, at = server_time(), tonumber(ARGV[1]), 1
 local fields = redis.pcall('HGETALL', KEYS[1])
 if fields.err then return {'error', fields.err} end
 if #fields == 0 then
-  at = follow(now, ARGV[2])
+  at = follow(now, tonumber(ARGV[2]))
   if not at then return {'none'} end
   fields = redis.call('HGETALL', KEYS[at])
 end
 local key, meta = KEYS[at], paired(fields)
-local ends = tonumber(meta['_x']) or 0
+local ends = number(meta['_x']) or 0
 if now >= ends then return {'none'} end
 if revoked(meta) then
   redis.call('DEL', key)
@@ -24,13 +24,13 @@ local function reply(rotated)
 end
 if meta['_k'] then return reply() end
 
-local idle = tonumber(meta['_m']) or 0
+local idle = number(meta['_m']) or 0
 local left = redis.call('PTTL', key)
 if left >= 0 and left <= spare then return {'none'} end
 local confirmed = not meta['_o'] or meta['_p']
 if at == 1 and not confirmed then redis.pcall('HSET', key, '_p', text(now)) end
-local age = now - (tonumber(meta['_r'] or meta['_c']) or now)
-local settled = not meta['_o'] or meta['_p'] and now >= tonumber(meta['_p']) + tonumber(ARGV[2])
+local age = now - (number(meta['_r'] or meta['_c']) or now)
+local settled = not meta['_o'] or meta['_p'] and now >= (number(meta['_p']) or 0) + tonumber(ARGV[2])
 local rotated = at == 1 and ARGV[3] ~= '' and meta['_u'] and age >= tonumber(ARGV[3]) and settled and KEYS[3]
 if rotated then
   local done = redis.pcall('HSET', key, '_o', hash_of(key), '_r', text(now))
@@ -46,7 +46,10 @@ if rotated or due(left, target, idle, meta['_u']) then
   if meta['_u'] then
     if not meta['_i'] then -- of a release without a list
       meta['_i'] = string.sub(hash_of(key), 1, 22)
-      if type(redis.pcall('HSET', key, '_i', meta['_i'])) == 'table' then return reply(rotated) end
+      local begun = number(redis.call('HGET', INDEX, '_b')) or 0
+      meta['_e'] = text(math.max(since_of(meta), begun))
+      local done = redis.pcall('HSET', key, '_i', meta['_i'], '_e', meta['_e'])
+      if type(done) == 'table' and done.err then return reply(rotated) end
     end
     list(key, meta, now, now + target - spare, spare)
   end

@@ -1,11 +1,11 @@
--- ARGV[1] grace ms, [2] revision its data was copied at, [3] '1' to keep the data, [4] grace of a rotation, ms
+-- ARGV[1] grace ms, [2] revision its data was copied at, [3] '1' to keep the data
 -- {'ok', {field, value, ...}}: the fields if it changed since they were copied | {'none'} | {'error', message}
 -- A marker names no successor: who holds the old id must never reach what the login made of it.
 local key, now = KEYS[1], server_time()
 local fields = redis.pcall('HGETALL', key)
 if fields.err then return {'error', fields.err} end
 if #fields == 0 then
-  local at = follow(now, ARGV[4])
+  local at = follow()
   if not at then return {'none'} end
   key, fields = KEYS[at], redis.call('HGETALL', KEYS[at])
 end

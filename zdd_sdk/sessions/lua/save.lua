@@ -1,6 +1,6 @@
 -- ARGV[1] spare ms, [2] token, [3] writer, [4] new idle ms or '', [5] new life ms or '', [6] new absolute end ms or '',
--- [7] number n of values set, [8] number m of values compared, [9] grace of a rotation, ms,
--- [10..9+2n] field, value, ...; then 2m of field, value it must have ('' is absent); then fields to delete
+-- [7] number n of values set, [8] number m of values compared,
+-- [9..8+2n] field, value, ...; then 2m of field, value it must have ('' is absent); then fields to delete
 -- 'ok <revision> <now> <absolute end> <idle ms> <which successor or 0>' | {'changed', field, value, ...}: all compared,
 -- since one differs; nothing was written | {'gone'} | {'ended'} | {'error', message}
 local key, now, moved = KEYS[1], server_time(), 0
@@ -8,7 +8,7 @@ local wanted = {'_x', '_m', '_g', '_t', '_k', '_u', '_d', '_e', '_c', '_i'}
 local values = redis.pcall('HMGET', key, unpack(wanted))
 if values.err then return {'error', values.err} end
 if not values[1] then
-  local at = follow(now, ARGV[9])
+  local at = follow()
   if not at then return {'gone'} end
   key, moved = KEYS[at], at - 2
   values = redis.call('HMGET', key, unpack(wanted))
@@ -17,7 +17,7 @@ local meta = {}
 for i, name in ipairs(wanted) do meta[name] = values[i] or nil end
 -- deleted, or a marker since: never made again, never changed
 if not meta['_x'] or meta['_k'] or revoked(meta) then return {'gone'} end
-local ends, idle, spare = tonumber(meta['_x']) or 0, tonumber(meta['_m']) or 0, tonumber(ARGV[1])
+local ends, idle, spare = number(meta['_x']) or 0, number(meta['_m']) or 0, tonumber(ARGV[1])
 local left = redis.call('PTTL', key)
 if now >= ends or (left >= 0 and left <= spare) then return {'gone'} end
 
@@ -25,12 +25,11 @@ if now >= ends or (left >= 0 and left <= spare) then return {'gone'} end
 -- twice. Four of a quiet session; while saves come within ten seconds of one another (longer than anybody asks
 -- again) 128, because each of many parallel requests may be the one whose reply was lost.
 local tokens, size = meta['_t'] or '', #ARGV[2]
-for i = 1, #tokens, size do
-  if string.sub(tokens, i, i + size - 1) == ARGV[2] then
-    return table.concat({'ok', meta['_g'] or '0', text(now), meta['_x'], meta['_m'] or '0', moved}, ' ')
-  end
+local revision = number(meta['_g']) or 0
+if has_token(tokens, ARGV[2]) then
+  return table.concat({'ok', text(revision), text(now), text(ends), text(idle), moved}, ' ')
 end
-local last = 9 + 2 * tonumber(ARGV[7])
+local last = 8 + 2 * tonumber(ARGV[7])
 local compared = last + 2 * tonumber(ARGV[8])
 local found, same = {'changed'}, true
 for i = last + 1, compared, 2 do
@@ -50,10 +49,10 @@ if changed then
   end
   meta['_x'] = text(ends)
 end
-local revision = text((tonumber(meta['_g']) or 0) + 1)
-local keep = now - (tonumber(meta['_d']) or 0) < 10000 and 128 or 4
+revision = text(revision + 1)
+local keep = now - (number(meta['_d']) or 0) < 10000 and 128 or 4
 local done = redis.pcall('HSET', key, '_g', revision, '_w', ARGV[3], '_m', text(idle), '_x', text(ends),
-  '_d', text(now), '_t', string.sub(ARGV[2] .. tokens, 1, keep * size), unpack(ARGV, 10, last))
+  '_d', text(now), '_t', string.sub(ARGV[2] .. tokens, 1, keep * size), unpack(ARGV, 9, last))
 if type(done) == 'table' and done.err then return {'error', done.err} end
 if #ARGV > compared then redis.call('HDEL', key, unpack(ARGV, compared + 1)) end
 
