@@ -140,6 +140,10 @@ class Plan:
     pause: float = 10.0
     at_once: int = 48
     ttl: float = 5.0
+    """Of a pulse: how long the fleet remembers a worker that has gone."""
+
+    patience: float = 2.0
+    """With Redis; a machine at work is no outage."""
     seed: int = 1
 
 
@@ -174,10 +178,11 @@ class Soak:
 
     def options(self, release: str) -> dict[str, Any]:
         """Options of a release; patient, because the machine is busy, and so is the pulse."""
+        patience = self.plan.patience
         return {
             "service": "shop", "environment": "test", "redis_url": self.engine.url, "secret": ["s" * 40],
             "release": {"version": release},
-            "store": {"connect_timeout": 2.0, "operation_timeout": 2.0, "total_timeout": 4.0},
+            "store": {"connect_timeout": patience, "operation_timeout": patience, "total_timeout": 2 * patience},
             "fleet": {"role": "web", "pulse": self.plan.ttl / 10, "ttl": self.plan.ttl},
             **({} if release == "0" else {"sessions": {"rotate_every": 3000.0}}),
         }  # fmt: skip
@@ -230,7 +235,9 @@ class Soak:
         await self._note_rotations("1 and 2")
         if self.before:
             await self._roll_back(stack)
-            await asyncio.sleep(2)  # until the others have heard of it; it serves from its first answer on
+            await asyncio.sleep(
+                self.plan.ttl * 0.4
+            )  # until the others have heard of it; it serves from its first answer on
             await self._note_rotations("until 0 is heard of")
             await self._age_for(third)
             await self._note_rotations("0 again")

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.xdist_group("mixed"), pytest.mark.timeout(300)]
 
 
 def test_releases_mixed_on_three_frameworks_lose_nothing_and_the_control_does() -> None:
-    found, control = soak(Plan(users=24, seconds=6, pause=2.5, ttl=2), Plan(users=24, seconds=2))
+    found, control = soak(Plan(users=24, seconds=6, pause=3, ttl=2, patience=1), Plan(users=24, seconds=2))
     assert found.faults == 0, show(found)
     assert found.tally.counts["checked"] > 50
     assert found.tally.counts["announced 503"] + found.counters["unavailable"] > 0, "the pause was seen"
