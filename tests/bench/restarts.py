@@ -83,6 +83,7 @@ SERVERS = {
     "gunicorn-sync": _gunicorn("answer:wsgi", "sync", "--workers 4"),
     "gunicorn-gthread": _gunicorn("answer:wsgi", "gthread", "--workers 2 --threads 8"),
     "gunicorn-asgi": _gunicorn("answer:asgi", "asgi"),
+    "gunicorn-gevent": _gunicorn("answer:wsgi", "gevent"),
     "gunicorn-uvicorn": _gunicorn("answer:asgi", "uvicorn_worker.UvicornWorker"),
     "hypercorn": _hypercorn("answer:asgi"),
     "granian-asgi": _granian("answer:asgi", "asgi"),

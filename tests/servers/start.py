@@ -10,8 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
 
 from tests.servers.uvicorn.harness import ROOT, Client, Server
 
@@ -20,6 +24,33 @@ ASGI = "tests.servers.uvicorn.application:app"
 WRAPPED = "tests.servers.uvicorn.wrapped_application:app"
 WSGI = "tests.servers.wsgi_application:app"
 QUEUED = 20
+ALL = bool(os.environ.get("ZDD_TEST_ALL_WORKERS"))
+thorough = pytest.mark.skipif(not ALL, reason="with ZDD_TEST_ALL_WORKERS=1, as `make servers` sets it")
+_T = TypeVar("_T")
+
+
+def each_of(name: str, *sample: object, among: Iterable[object]) -> pytest.MarkDecorator:
+    """Run a test for a sample of what ``name`` may be; for all of it in `make servers`."""
+    return pytest.mark.parametrize(name, list(among) if ALL else list(sample))
+
+
+def each_server(*sample: str, among: Iterable[str]) -> pytest.MarkDecorator:
+    """Run a test for a sample of servers, all at once, as ``names``; for all, one by one, in `make servers`."""
+    chosen = [[name] for name in among] if ALL else [list(sample)]
+    return pytest.mark.parametrize("names", chosen, ids=", ".join)
+
+
+@contextlib.contextmanager
+def together(opening: Iterable[contextlib.AbstractContextManager[_T]]) -> Iterator[list[_T]]:
+    """Enter contexts at the same time: servers take a second or two to start."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
+
+        def enter(found: contextlib.AbstractContextManager[_T]) -> _T:
+            entered = found.__enter__()
+            stack.push(found)
+            return entered
+
+        yield list(pool.map(enter, opening))
 
 
 def free_port() -> int:

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Return 0 if the flag is up, 1 if no instance matches or it is not clear which."""
+    """Return 0 if the flag is up; 1 if no instance matches, it is not clear which, or ``--wait`` has waited in vain."""
     loaded = read_settings()
     found = list(find_instances(search_roots(loaded)))
     wanted = options.instance or loaded.values.lifecycle.instance
@@ -39,8 +39,7 @@ def run(options: argparse.Namespace) -> int:
     for one in chosen:
         one.ask_to_drain("zdd drain")
         print(f"{one.instance}: draining, {_counted(len(one.workers()))}")
-    _wait(chosen, options.wait)
-    return 0
+    return 0 if _wait(chosen, options.wait) else 1
 
 
 def _counted(processes: int) -> str:
@@ -60,13 +59,15 @@ def _explain(found: list[InstanceDirectory], chosen: list[InstanceDirectory]) ->
     print(f"zdd drain: {problem}; running here: {names}", file=sys.stderr)
 
 
-def _wait(chosen: list[InstanceDirectory], seconds: float) -> None:
+def _wait(chosen: list[InstanceDirectory], seconds: float) -> bool:
+    """Return whether nobody would miss the instances; also if nobody wants to wait for that."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not all(one.quiet() for one in chosen):
         time.sleep(min(0.1, max(0.0, end - time.monotonic())))
     if seconds:
         for one in chosen:
             print(f"{one.instance}: {_rest(one)}")
+    return not seconds or all(one.quiet() for one in chosen)
 
 
 def _rest(one: InstanceDirectory) -> str:

@@ -52,6 +52,7 @@ def activate(lifecycle: Lifecycle) -> Lifecycle:
     before = active()
     if before is not None and before is not lifecycle:
         lifecycle.adapter = lifecycle.adapter or before.adapter
+        lifecycle.parent = lifecycle.parent or before.parent
     _active[:] = [lifecycle]
     return lifecycle
 
@@ -61,10 +62,10 @@ def active() -> Lifecycle | None:
     return _active[0] if _active else None
 
 
-def _instance_name() -> str:
-    """Return host name and process id of the master: the parent, in a child started by multiprocessing."""
+def _parent() -> int | None:
+    """Return the process id of the parent, in a child started by multiprocessing."""
     parent = multiprocessing.parent_process()
-    return f"{socket.gethostname()}-{parent.pid if parent else os.getpid()}"
+    return parent.pid if parent else None
 
 
 class Lifecycle:
@@ -83,6 +84,7 @@ class Lifecycle:
         in_flight: requests being answered now.
         drained_at: ``time.monotonic()`` of the drain's begin, or ``None``.
         adapter: name of the server adapter that carries out the drain, or ``None``.
+        parent: process id of who started this worker, and would start another one; ``None``: nobody.
         directory: the instance's run directory.
     """
 
@@ -98,7 +100,8 @@ class Lifecycle:
         self.service = service
         self.environment = environment
         self.release = dict(release or {})
-        self.instance = settings.instance or _instance_name()
+        self.parent = _parent()
+        self.instance = settings.instance or f"{socket.gethostname()}-{self.parent or os.getpid()}"
         self.directory = InstanceDirectory(instance_root(settings, service, environment), self.instance)
         self.adapter: str | None = None
         self.draining = False
@@ -290,7 +293,7 @@ class Lifecycle:
 
     def _join_directory(self) -> None:
         try:
-            self.directory.join()
+            self.directory.join(self.parent)
             self._joined = True
         except (OSError, LifecycleError) as error:
             _log.warning("no drain flag for this instance (`zdd drain` will not find it): %s", error)

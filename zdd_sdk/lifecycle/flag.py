@@ -2,7 +2,8 @@
 
 Layout: one file ``worker-<pid>`` per live process (its content: the process's start time), and ``drain``
 once the instance shall drain, and ``quiet-<pid>`` while a draining process has no request in flight and its
-lag has passed. A directory whose processes are all dead is stale and swept.
+lag has passed. ``parent-<pid>`` is the process that starts workers, if there is one: while it lives, the instance does.
+A directory whose processes are all dead is stale and swept.
 The flag is a file, not a key in Redis: an instance must be drainable while Redis is away.
 """
 
@@ -27,6 +28,7 @@ _FLAG = "drain"
 _WORKER = "worker-"
 _NEW = ".new-"
 _QUIET = "quiet-"
+_PARENT = "parent-"
 _TRIES = 10
 """A last worker that leaves may remove the directory between our mkdir and our first file in it."""
 
@@ -68,8 +70,12 @@ class InstanceDirectory:
         self.path = root / (re.sub(r"[^A-Za-z0-9._-]", "_", instance).lstrip(".") or "_")
         self._quiet = 0
 
-    def join(self) -> None:
+    def join(self, parent: int | None = None) -> None:
         """Enter as a live worker. The first one in removes the flag a former instance of this name left.
+
+        Args:
+            parent: the process that starts a worker anew when one has crashed; so long as it is the same,
+                so is the instance, and its flag stays up.
 
         Raises:
             LifecycleError: a directory on the way is a symbolic link, foreign or open to others.
@@ -78,8 +84,10 @@ class InstanceDirectory:
         for attempt in range(1, _TRIES + 1):
             try:
                 _make_private(self.path)
-                if not self.workers():
+                if not self.workers() and parent not in self._live(_PARENT):
                     self.clear()
+                if parent is not None:
+                    _write(self.path / f"{_PARENT}{parent}", _started(parent))
                 _write(self.path / f"{_WORKER}{os.getpid()}", _started(os.getpid()))
             except FileNotFoundError:
                 if attempt == _TRIES:
@@ -105,11 +113,11 @@ class InstanceDirectory:
         self.note_quiet(False)
         with contextlib.suppress(OSError):
             (self.path / f"{_WORKER}{os.getpid()}").unlink()
-            self.sweep()
+            self._remove()
 
     def workers(self) -> tuple[int, ...]:
         """Return the process ids of the live workers, and forget the dead ones."""
-        return tuple(pid for pid in self._recorded() if self._alive(pid))
+        return self._live(_WORKER)
 
     def ask_to_drain(self, reason: str) -> None:
         """Raise the flag; every worker notices within 0.3 s."""
@@ -137,27 +145,36 @@ class InstanceDirectory:
         """Whether somebody is or was in there, so that an empty directory is no worker that joins just now."""
         with contextlib.suppress(OSError):
             found = os.lstat(self.path)
-            return stat.S_ISDIR(found.st_mode) and (bool(self._recorded()) or time.time() - found.st_mtime > _JOINING)
+            recorded = bool(self._recorded(_WORKER))
+            return stat.S_ISDIR(found.st_mode) and (recorded or time.time() - found.st_mtime > _JOINING)
         return False
 
     def sweep(self) -> bool:
-        """Remove the directory if all its workers are dead; return whether it is gone."""
+        """Remove the directory if all its processes are dead; return whether it is gone."""
+        if not self._live(_PARENT):
+            self._remove()
+        return not self.path.exists()
+
+    def _remove(self) -> None:
+        """Remove the directory if all its workers are dead, or have left."""
         with contextlib.suppress(OSError):
             if not self.workers():
                 self.clear()
-                for left in (*self.path.glob(f"{_NEW}*"), *self.path.glob(f"{_QUIET}*")):
+                for left in (found for kind in (_NEW, _QUIET, _PARENT) for found in self.path.glob(f"{kind}*")):
                     left.unlink()
                 self.path.rmdir()
-        return not self.path.exists()
 
-    def _recorded(self) -> list[int]:
+    def _live(self, kind: str) -> tuple[int, ...]:
+        return tuple(pid for pid in self._recorded(kind) if self._alive(kind, pid))
+
+    def _recorded(self, kind: str) -> list[int]:
         with contextlib.suppress(OSError):
-            names = (found.name.removeprefix(_WORKER) for found in self.path.glob(f"{_WORKER}*"))
+            names = (found.name.removeprefix(kind) for found in self.path.glob(f"{kind}*"))
             return sorted(int(name) for name in names if name.isdigit())
         return []
 
-    def _alive(self, pid: int) -> bool:
-        record = self.path / f"{_WORKER}{pid}"
+    def _alive(self, kind: str, pid: int) -> bool:
+        record = self.path / f"{kind}{pid}"
         with contextlib.suppress(OSError):
             started = _started(pid)
             if started and started == record.read_text(encoding="utf-8").strip():

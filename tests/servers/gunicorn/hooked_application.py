@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 
 from tests.servers.wsgi_application import app
 from zdd_sdk.lifecycle import Lifecycle, activate, on_serve
@@ -24,5 +26,11 @@ def start() -> None:
     _say("started by on_serve")
 
 
-lifecycle.on_stop(lambda: _say("stop hook ran"))
+def stop() -> None:
+    """Take as long as the test says, and say that it is done."""
+    time.sleep(float(os.environ.get("HOOK_SECONDS", "0")))
+    _say("stop hook ran")
+
+
+lifecycle.on_stop(stop)
 on_serve(start)

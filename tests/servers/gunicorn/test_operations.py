@@ -260,6 +260,17 @@ def test_stop_hooks_run_once_in_every_worker(tmp_path: Path, worker: str) -> Non
 
 
 @pytest.mark.timeout(90)
+def test_a_stop_hook_that_outlasts_drain_timeout_is_no_late_request(tmp_path: Path) -> None:
+    app = "tests.servers.gunicorn.hooked_application:app"
+    environ = {"HOOK_SECONDS": "1", "ZDD_LIFECYCLE_DRAIN_TIMEOUT": "100ms", "ZDD_LIFECYCLE_LINGER": "0s"}
+    with gunicorn("sync", tmp_path, app=app, lag="0s", environ=environ) as server:
+        server.signal()
+        assert server.wait() == 0
+        assert "stop hook ran" in server.text()
+        assert "did not end" not in server.text()
+
+
+@pytest.mark.timeout(90)
 def test_keep_alive_below_the_proxys_is_said(tmp_path: Path) -> None:
     environ = {"ZDD_LIFECYCLE_PROXY_IDLE_TIMEOUT": "60s"}
     with gunicorn("gthread", tmp_path, environ=environ) as server:

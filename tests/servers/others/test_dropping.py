@@ -89,8 +89,10 @@ def test_drain_wait_waits_for_requests_in_flight(tmp_path: Path) -> None:
         slow.send("/slow")
         time.sleep(0.3)
         began = time.monotonic()
-        assert "requests are still in flight" in drain(tmp_path, "--wait", "300ms").stdout
-        assert "stop it now" in drain(tmp_path, "--wait").stdout
+        in_vain = drain(tmp_path, "--wait", "300ms")
+        assert (in_vain.returncode, "requests are still in flight" in in_vain.stdout) == (1, True)
+        done = drain(tmp_path, "--wait")
+        assert (done.returncode, "stop it now" in done.stdout) == (0, True)
         assert time.monotonic() - began > 1
         assert slow.reply().status == 200
 

@@ -7,6 +7,7 @@ nothing is in flight any more the core is told to stop.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import os
@@ -114,8 +115,16 @@ class ZddGranian(_Base):  # type: ignore[misc]  # granian's types are partial
             told.leaving = self._why()
             terminate()
 
-        worker.terminate = leave
+        worker.terminate, worker.told = leave, told
         return worker
+
+    def _respawn_workers(self, workers: Sequence[int], *rest: Any, delay: float = 0) -> None:
+        """Replace workers one by one, but begin no further one once told to end."""
+        for index in workers:
+            if not self.interrupt_signal:
+                super()._respawn_workers([index], *rest, delay=delay)
+        if self.interrupt_signal:
+            self.main_loop_interrupt.set()  # granian clears it when a reload begins, whoever has set it
 
     def _why(self) -> Leaving:
         if not self._ending:
@@ -128,7 +137,9 @@ class ZddGranian(_Base):  # type: ignore[misc]  # granian's types are partial
         self._now = self._now or number == signal.SIGINT
         if self._ending:
             for worker in self.wrks:
-                os.kill(worker._id(), number)  # noqa: SLF001
+                worker.told.leaving = Leaving.NOW
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker._id(), number)  # noqa: SLF001
         super().signal_handler_interrupt(*arguments, **options)
 
     def shutdown(self, exit_code: int = 0) -> None:

@@ -164,7 +164,8 @@ class Worker:
             return
         if self._now.is_set() and number == signal.SIGINT:
             self._drop.set()
-        if number == signal.SIGINT or self._told.leaving == Leaving.NOW or self._drain is not None or at_terminal():
+        # How often SIGTERM came says nothing, as one to the process group comes twice: the parent knows.
+        if number == signal.SIGINT or self._told.leaving == Leaving.NOW or at_terminal():
             self._now.set()
         if self._drain is None:
             self._drain = threading.Thread(target=self._leave, args=(number,), name="zdd-drain", daemon=True)
@@ -224,6 +225,7 @@ def load(
     application: Callable[[], Any], address: int | str, keep_alive: float, interface: Interfaces, told: Told
 ) -> Any:
     """Load and wrap the application, in the worker, before granian sets its signal handlers."""
+    _forget_parents_handlers(told)
     app = application()
     lifecycle = adopt_lifecycle("granian")
     try:
@@ -235,6 +237,14 @@ def load(
     current[:] = [worker]
     _watch_signals(worker)
     return outer
+
+
+def _forget_parents_handlers(told: Told) -> None:
+    """Let signals end this process while it starts: a fork keeps its parent's handlers, which only set flags here."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    if told.leaving is not Leaving.UNTOLD:
+        sys.exit(0)  # told to before
 
 
 def _watch_signals(worker: Worker) -> None:

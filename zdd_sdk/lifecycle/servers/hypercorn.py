@@ -107,6 +107,7 @@ class Worker:
         self._now = False
         self._drop = False
         self._alone = False
+        self._signalled = False
         self._closed_at: float | None = None
         self._end_by = 0.0
 
@@ -163,11 +164,15 @@ class Worker:
         await self._finish()
 
     def _handle(self, number: int) -> None:
-        told = self._told.leaving if self._told is not None else Leaving.UNTOLD
         self._drop = number == signal.SIGINT and self._now
-        if number == signal.SIGINT or told == Leaving.NOW or self._leaving.is_set() or at_terminal():
+        if number == signal.SIGINT or self._hurries() or at_terminal():
             self._now = True
+        self._signalled = True
         self._leave("SIGTERM" if number == signal.SIGTERM else "SIGINT")
+
+    def _hurries(self) -> bool:
+        """Whether a SIGTERM means now: the second one, which a parent knows, as a signal to the group comes twice."""
+        return self._signalled if self._told is None else self._told.leaving is Leaving.NOW
 
     def _recycle(self) -> None:
         self._alone = self._told is not None

@@ -17,8 +17,14 @@ def own_lifecycle() -> Lifecycle:
     return Lifecycle(values.lifecycle, service=values.service, environment=values.environment, release=shown)
 
 
-def adopt_lifecycle(adapter: str) -> Lifecycle:
-    """Return the process's lifecycle, of which ``adapter`` carries out the drain."""
+def adopt_lifecycle(adapter: str, parent: int | None = None) -> Lifecycle:
+    """Return the process's lifecycle, of which ``adapter`` carries out the drain.
+
+    Args:
+        adapter: its name.
+        parent: who starts workers, where multiprocessing does not know it.
+    """
     lifecycle = activate(active() or own_lifecycle())
     lifecycle.adapter = adapter
+    lifecycle.parent = parent or lifecycle.parent
     return lifecycle

@@ -47,7 +47,9 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps workers running until a signal ends it, or until one fails.
+    """Keeps workers running until a signal ends it, or until one ends before it has served.
+
+    One that crashes later is started anew; one that cannot even start would do so for ever.
 
     SIGHUP replaces the workers one by one; none of them waits for routers, as the instance stays.
 
@@ -77,7 +79,7 @@ class Supervisor:
         self._failure = 0
 
     def run(self) -> int:
-        """Supervise; return 0, or the exit status of the worker that failed."""
+        """Supervise; return 0, or the exit status of the worker that could not start."""
         with self._listening():
             self._children = [self._start() for _ in range(self._count)]
             while (number := self._next()) is None or number == signal.SIGHUP:
@@ -110,40 +112,46 @@ class Supervisor:
     def _collect(self, number: int, _frame: FrameType | None) -> None:
         self._pending.append(number)
 
-    def _wait(self, seconds: float | None = None) -> None:
-        """Wait for a signal or a worker's end."""
-        sentinels = [child.process.sentinel for child in self._children if child.alive]
-        if self._wake in connection.wait([*sentinels, self._wake], seconds):
+    def _wait(self, children: Sequence[_Child], seconds: float | None = None) -> None:
+        """Wait for a signal or the end of one of some workers: at once, if one has ended already."""
+        if self._wake in connection.wait([*(child.process.sentinel for child in children), self._wake], seconds):
             self._wake.recv(64)
 
     def _next(self) -> int | None:
         """Wait, and return a signal, or ``None`` if a worker has ended."""
         if not self._pending:
-            self._wait()
+            self._wait(self._children)
         return self._pending.pop(0) if self._pending else None
 
     def _mend(self) -> bool:
-        """Start anew who left by itself; return whether nobody failed."""
+        """Start anew who has ended; return whether nobody failed."""
         for child in [child for child in self._children if not child.alive]:
             self._children.remove(child)
-            self._failure = self._failure or int(child.process.exitcode)
-            if not self._failure:
-                self._children.append(self._start())
+            if not child.told.serving:
+                self._failure = self._failure or _status(child) or 1
+                continue
+            if child.process.exitcode:
+                _log.error("a worker has ended with status %d: another one takes its place", _status(child))
+            self._children.append(self._start())
         return not self._failure
 
     def _replace(self) -> None:
         for old in list(self._children):
+            if self._told_to_end():
+                return
             new = self._start()
             while new.alive and not new.told.serving and not self._told_to_end():
-                self._wait(_TICK)
+                self._wait([new], _TICK)
+            self._children.append(new)
+            if self._told_to_end():
+                return
             if not new.told.serving:
                 _log.error("a new worker did not begin to serve: the old ones stay")
-                new.leave(Leaving.NOW)
+                self._children.remove(new)
                 return
-            self._children.append(new)
             old.leave(Leaving.ALONE)
             while old.alive and not self._told_to_end():
-                self._wait(_TICK)
+                self._wait([old], _TICK)
             self._children = [child for child in self._children if child is not old or child.alive]
 
     def _told_to_end(self) -> bool:
@@ -157,14 +165,21 @@ class Supervisor:
         how = Leaving.NOW if number == signal.SIGINT or at_terminal() else Leaving.INSTANCE
         for child in self._children:
             child.leave(how)
-        while any(child.alive for child in self._children):
-            self._pass_on()
-            self._wait(_TICK)
+        while alive := [child for child in self._children if child.alive]:
+            self._pass_on(alive)
+            self._wait(alive, _TICK)
 
-    def _pass_on(self) -> None:
-        """Second and further signals are for the workers, too."""
+    def _pass_on(self, children: Sequence[_Child]) -> None:
+        """Second and further signals are for the workers, too: they mean now."""
         while self._pending:
             number = self._pending.pop(0)
-            for child in self._children:
+            for child in children:
+                child.told.leaving = Leaving.NOW
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.process.pid, number)
+
+
+def _status(child: _Child) -> int:
+    """Return the exit status as a shell shows it: 128 and the number for a signal."""
+    code = int(child.process.exitcode)
+    return code if code >= 0 else 128 - code

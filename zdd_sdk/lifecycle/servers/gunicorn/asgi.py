@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
 
 from zdd_sdk.lifecycle.asgi import OuterHalf, stop
 from zdd_sdk.lifecycle.core import Lifecycle
@@ -18,6 +19,23 @@ from zdd_sdk.lifecycle.servers.gunicorn.worker import TICK, DrainingWorker
 from zdd_sdk.lifecycle.servers.listener import Queue
 
 __all__ = ["DrainingAsgi"]
+
+
+_Base: Any = ASGIProtocol
+
+
+class _Protocol(_Base):  # type: ignore[misc]  # gunicorn has no types
+    """A connection that ends with the answer that says so: what is pipelined after it, its client sends elsewhere.
+
+    gunicorn asks for the end once for the header, and once more afterwards (since 26; before, connections stay open).
+    """
+
+    _decided: tuple[Any, bool] = (None, False)
+
+    def _will_close(self, request: Any, *rest: Any) -> bool:
+        if self._decided[0] is not request:
+            self._decided = request, self.worker.lifecycle.draining
+        return self._decided[1] or bool(super()._will_close(request, *rest))
 
 
 class DrainingAsgi(DrainingWorker):
@@ -33,6 +51,8 @@ class DrainingAsgi(DrainingWorker):
 
     def run(self) -> None:
         """Serve until told to stop."""
+        module: Any = gasgi
+        module.ASGIProtocol = _Protocol  # its only seam, in a process that runs nothing else
         # Not the mixin's: what it says and does before and after belongs on the loop.
         super(DrainingWorker, self).run()
 
@@ -92,7 +112,7 @@ class DrainingAsgi(DrainingWorker):
 
     async def _accept(self, connection: socket.socket) -> object:
         ssl = self._get_ssl_context()
-        return await self.loop.connect_accepted_socket(lambda: ASGIProtocol(self), connection, ssl=ssl)
+        return await self.loop.connect_accepted_socket(lambda: _Protocol(self), connection, ssl=ssl)
 
     def connections(self) -> int:
         """Return how many connections are open."""

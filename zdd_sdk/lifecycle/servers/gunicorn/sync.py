@@ -34,7 +34,7 @@ class DrainingSync(DrainingWorker):
         self._woken, self._wake_by_signal = os.pipe()
         os.set_blocking(self._wake_by_signal, False)
         self._main = threading.get_ident()
-        self._answering = False
+        self._answering = self._over = False
         close_in_background()
         for listener in self.sockets:
             listener.setblocking(False)
@@ -46,6 +46,7 @@ class DrainingSync(DrainingWorker):
             while self._alive:
                 self._turn_once()
         finally:
+            self._over = True
             self.lifecycle.stop()
 
     def _turn_once(self) -> None:
@@ -125,7 +126,9 @@ class DrainingSync(DrainingWorker):
             if signal.SIGTERM in os.read(self._woken, 64):
                 self.leave("SIGTERM")
         self.announce()
-        while not departure.late():
+        while not (departure.late() and self.busy()):
+            if self._over:
+                return
             if departure.closed_at is None and departure.phase(0) is Phase.LINGER and self._answering:
                 self.close_listeners()
             departure.over(self.connections(), self.busy())

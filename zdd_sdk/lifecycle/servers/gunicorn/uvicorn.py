@@ -13,11 +13,11 @@ from gunicorn.arbiter import Arbiter
 from zdd_sdk.lifecycle.core import Lifecycle
 from zdd_sdk.lifecycle.servers.gunicorn.worker import DrainingWorker, GunicornTold, longest
 from zdd_sdk.lifecycle.servers.told import Leaving
-from zdd_sdk.lifecycle.servers.uvicorn import ALONE, INSTANCE, ZddServer
+from zdd_sdk.lifecycle.servers.uvicorn_server import ALONE, INSTANCE, NOW, ZddServer
 
 __all__ = ["DrainingUvicorn"]
 
-_MEANS = {Leaving.ALONE: ALONE, Leaving.INSTANCE: INSTANCE}
+_MEANS = {Leaving.ALONE: ALONE, Leaving.INSTANCE: INSTANCE, Leaving.NOW: NOW}
 
 
 class _Server(ZddServer):
@@ -47,8 +47,6 @@ class _Server(ZddServer):
     async def on_tick(self, counter: int) -> bool:
         """Look at what the arbiter says."""
         self._listen()
-        if self._leaving and self._arbiter.leaving is Leaving.NOW:
-            self.should_exit = True
         return await super().on_tick(counter)
 
 

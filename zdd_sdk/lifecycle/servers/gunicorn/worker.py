@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
 import sys
 import time
@@ -149,7 +150,7 @@ class DrainingWorker(_GunicornWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Load the application, wrap it, and let it start what it needs; a `ZddError` ends the worker."""
         super().load_wsgi()
-        self.outer = self.wrap(adopt_lifecycle("gunicorn"))
+        self.outer = self.wrap(adopt_lifecycle("gunicorn", parent=os.getppid()))
         begin_serving()
 
     def wrap(self, lifecycle: Lifecycle) -> Any:
