@@ -91,6 +91,16 @@ def test_its_rotation_does_not_bring_back_what_has_ended(flow, visitor, earlier,
     assert flow(Visitor(visitor.sessions, flow.store, rotated).visit(state)).result == OUT
 
 
+def test_its_rotation_of_what_a_log_out_everywhere_has_kept_stays_logged_in(flow, visitor, earlier):
+    async def others(session):
+        await session.logout_everywhere()
+
+    flow(visitor.visit(login("ada")))
+    flow(visitor.visit(others))
+    visitor.cookie = earlier.rotate(visitor.cookie, "ada")
+    assert flow(visitor.visit(state)).result == ("ada", {})
+
+
 def test_its_rotation_of_ours_stays_logged_in(flow, visitor, earlier):
     flow(visitor.visit(login("ada")))
     visitor.cookie = earlier.rotate(visitor.cookie, "ada")
