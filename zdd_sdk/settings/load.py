@@ -199,13 +199,18 @@ def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _words() -> dict[str, None]:
+    """Return what may be said: each part and each option."""
+    return dict.fromkeys(word for leaf in leaves() for word in (leaf.part, leaf.path) if word)
+
+
 def _refuse_unknown(sources: list[tuple[str, dict[str, Any]]]) -> None:
     known = {leaf.path for leaf in leaves()}
     for origin, values in sources:
         for name in values.keys() - known:
             if origin == "environment" and not name.startswith("ZDD_"):
                 continue
-            near = get_close_matches(name, [*known, *(leaf.env for leaf in leaves())], 1)
+            near = get_close_matches(name, [*_words(), *(leaf.env for leaf in leaves())], 1)
             message = f"{_brief(name)} (from {origin}) is not an option" + (
                 f"; did you mean {near[0]}?" if near else ""
             )

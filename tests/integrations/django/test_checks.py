@@ -9,7 +9,7 @@ import json
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from zdd_sdk.errors import SettingsError
 
@@ -117,3 +117,11 @@ def test_a_status_other_than_zero_ends_the_process(configured):
     with pytest.raises(SystemExit) as ended:
         call_command("zdd", "drain", "--instance", "nobody", stdout=io.StringIO())
     assert ended.value.code == 1
+
+
+def test_a_command_says_in_one_line_what_is_wrong_with_the_settings(configured):
+    with contextlib.suppress(SettingsError):
+        configured(sesions={})
+    with pytest.raises(CommandError, match="did you mean sessions[?]") as refused:
+        call_command("zdd", "doctor")
+    assert refused.value.returncode == 2

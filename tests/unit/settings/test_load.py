@@ -47,6 +47,7 @@ def test_a_part_may_be_a_table_or_a_struct(tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         ({"sessions": {"idle_timout": "1h"}}, "did you mean sessions.idle_timeout"),
+        ({"sesions": {"idle_timeout": "1h"}}, "did you mean sessions[?]"),
         ({"colour": "red"}, "colour"),
         ({"sessions.idle_timeout": "soon"}, "sessions.idle_timeout"),
         ({"sessions.on_unavailable": "panic"}, "sessions.on_unavailable"),

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from zdd_django.service import get_zdd
-from zdd_sdk.cli import main
+from zdd_sdk.cli import COMMANDS, main
+from zdd_sdk.errors import ZddError
 
 __all__ = ["Command"]
 
@@ -18,7 +19,7 @@ __all__ = ["Command"]
 class Command(BaseCommand):
     """Runs ``zdd``; where a command takes a service, it is this project's."""
 
-    help = "Run a zdd command with this project's settings: serve, drain, fleet, release, rehearse, explain, doctor."
+    help = f"Run a zdd command with this project's settings: {', '.join(COMMANDS)}."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,5 +30,9 @@ class Command(BaseCommand):
         """Run the command; a status other than 0 ends the process with it."""
         if words[:1] == ["serve"]:
             self.check()
-        if status := main(words, service=get_zdd()):
+        try:
+            service = get_zdd()
+        except ZddError as error:
+            raise CommandError(str(error), returncode=2) from error
+        if status := main(words, service=service):
             sys.exit(status)
