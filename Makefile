@@ -79,8 +79,8 @@ soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with
 mixed: $(VENV)/.group-test ## 1,000 users of two releases at once on three frameworks, with a pause of Redis (3 minutes)
 	$(BIN)/python -m tests.bench.mixed $(ARGS)
 
-gunicorn: $(VENV)/.group-test ## the tests of gunicorn with every worker, where `make test` takes a sample (4 minutes)
-	ZDD_TEST_ALL_WORKERS=1 $(BIN)/python -m pytest -q tests/servers/gunicorn $(ARGS)
+servers: $(VENV)/.group-test ## the tests of servers with every worker and parser, where `make test` takes a sample (15 minutes)
+	ZDD_TEST_ALL_WORKERS=1 $(BIN)/python -m pytest -q tests/servers $(ARGS)
 
 adoption: $(VENV)/.group-test ## take over the sessions of every framework and give them back, 1,000 users (30 minutes; see ARGS)
 	$(BIN)/python tests/bench/adoption.py $(ARGS)

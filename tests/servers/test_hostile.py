@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests.servers.site import COOKIE, Browser, Client, Site, ask, detail, open_site, told
+from tests.servers.start import ALL
 from zdd_sdk.store.engine import start_engine
 
 pytestmark = pytest.mark.xdist_group("hostile")
@@ -26,7 +27,7 @@ ROOMY = {
 """Far above the defaults: a busy machine must not fail a test of behaviour."""
 
 
-@pytest.fixture(scope="module", params=["h11", "httptools"])
+@pytest.fixture(scope="module", params=["h11", "httptools"] if ALL else ["httptools"])
 def site(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("site")
     with start_engine("real") as engine, open_site(engine, directory, "--http", request.param, **ROOMY) as opened:

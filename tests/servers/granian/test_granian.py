@@ -21,6 +21,7 @@ from tests.servers.start import (
     WSGI,
     ZDD,
     answered,
+    each_of,
     free_port,
     late_connections,
     queue_and_stop,
@@ -49,9 +50,11 @@ def granian(
         yield server
 
 
-@pytest.mark.parametrize(
-    ("interface", "workers", "words"),
-    [("asgi", 1, ONE_AT_A_TIME), ("asginl", 1, ()), ("wsgi", 1, ONE_AT_A_TIME), ("wsgi", 2, ()), ("asgi", 2, ())],
+@each_of(
+    "interface, workers, words",
+    ("asgi", 1, ONE_AT_A_TIME),
+    ("wsgi", 2, ()),
+    among=[("asgi", 1, ONE_AT_A_TIME), ("asginl", 1, ()), ("wsgi", 1, ONE_AT_A_TIME), ("wsgi", 2, ()), ("asgi", 2, ())],
 )
 def test_20_of_20_queued_requests_are_answered(
     tmp_path: Path, interface: str, workers: int, words: tuple[str, ...]
@@ -71,7 +74,7 @@ def test_plain_granian_loses_queued_requests(tmp_path: Path) -> None:
         assert queue_and_stop(server) < QUEUED
 
 
-@pytest.mark.parametrize(("interface", "workers"), [("asgi", 1), ("wsgi", 2)])
+@each_of("interface, workers", ("wsgi", 2), among=[("asgi", 1), ("wsgi", 2)])
 def test_a_drain_answers_all_and_refuses_who_comes_late(tmp_path: Path, interface: str, workers: int) -> None:
     with (
         granian(tmp_path, interface, workers=workers, lag="600ms") as server,
@@ -121,7 +124,7 @@ def test_keep_alive_clients_of_plain_granian_fail(tmp_path: Path) -> None:
         assert traffic.failures
 
 
-@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+@each_of("interface", "wsgi", among=["asgi", "wsgi"])
 def test_a_request_in_flight_is_cut_at_drain_timeout(tmp_path: Path, interface: str) -> None:
     environ = {
         "ZDD_LIFECYCLE_DRAIN_TIMEOUT": "200ms",
@@ -145,7 +148,7 @@ def test_a_hanging_application_shutdown_does_not_keep_the_process(tmp_path: Path
         assert "did not end in time" in server.text()
 
 
-@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+@each_of("interface", "asgi", among=["asgi", "wsgi"])
 def test_a_second_signal_and_sigint_mean_now(tmp_path: Path, interface: str) -> None:
     for numbers in ([signal.SIGTERM, signal.SIGTERM], [signal.SIGINT]):
         with granian(tmp_path, interface, lag="30s") as server:
@@ -233,9 +236,10 @@ def test_stock_mode_is_plain_granian(tmp_path: Path) -> None:
         assert "Draining" not in server.text()
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "shown"),
-    [
+@each_of(
+    "words, status, shown",
+    ([ASGI], 2, "--interface asgi, asginl or wsgi, not rsgi"),
+    among=[
         (["--help"], 0, "--http1-pipeline-flush"),
         (["--no-such-option", "x:y"], 2, "--no-such-option"),
         ([ASGI], 2, "--interface asgi, asginl or wsgi, not rsgi"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from gunicorn.config import KNOWN_SETTINGS
 from gunicorn.workers import SUPPORTED_WORKERS
 
 from tests.servers.start import ASGI, WSGI, ZDD, free_port, starting
+from tests.servers.start import each_of as each_of_any
 from tests.servers.uvicorn.harness import Server
 
 OURS = (*ZDD, "serve", "gunicorn")
@@ -25,13 +25,11 @@ ASGI_WORKERS = ("asgi", UVICORN) if "asgi" in SUPPORTED_WORKERS else (UVICORN,) 
 WSGI_WORKERS = ("sync", "gthread", "gevent")
 NOT_GEVENT = ("sync", "gthread", *ASGI_WORKERS)
 WORKERS = (*NOT_GEVENT, "gevent")
-ALL = bool(os.environ.get("ZDD_TEST_ALL_WORKERS"))
-thorough = pytest.mark.skipif(not ALL, reason="with ZDD_TEST_ALL_WORKERS=1, as `make gunicorn` sets it")
 
 
 def each_of(*sample: str, among: Sequence[str] = WORKERS) -> pytest.MarkDecorator:
-    """Run a test for a sample of the workers; for all of them in `make gunicorn`."""
-    return pytest.mark.parametrize("worker", among if ALL else sample)
+    """Run a test for a sample of the workers; for all of them in `make servers`."""
+    return each_of_any("worker", *sample, among=among)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,19 @@ import pytest
 
 from tests.servers.gunicorn.harness import ASGI_WORKERS, PLAIN, WORKERS, WSGI_WORKERS, each_of, gunicorn
 from tests.servers.start import QUEUED, is_answered, late_connections, queue_and_stop
+from tests.servers.start import each_of as each_of_any
 from tests.servers.uvicorn.harness import Client, ask
 
 KEEPING = [worker for worker in WORKERS if worker != "sync"]
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize(("worker", "count"), [*((worker, 1) for worker in WORKERS), ("sync", 4), ("gthread", 4)])
+@each_of_any(
+    "worker, count",
+    ("gthread", 1),
+    ("sync", 4),
+    among=[*((worker, 1) for worker in WORKERS), ("sync", 4), ("gthread", 4)],
+)
 def test_20_of_20_queued_requests_are_answered(tmp_path: Path, worker: str, count: int) -> None:
     """With no lag at all, so that only the handling of the queue can save them."""
     with gunicorn(worker, tmp_path, count=count, lag="0s") as server:

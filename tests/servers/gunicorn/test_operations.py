@@ -17,7 +17,6 @@ import pytest
 from gunicorn import util
 
 from tests.servers.gunicorn.harness import (
-    ALL,
     ASGI_WORKERS,
     NOT_GEVENT,
     OURS,
@@ -25,9 +24,8 @@ from tests.servers.gunicorn.harness import (
     WSGI_WORKERS,
     each_of,
     gunicorn,
-    thorough,
 )
-from tests.servers.start import ZDD, free_port, is_answered
+from tests.servers.start import ALL, ZDD, free_port, is_answered, thorough
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
 
 ONE_LINE = "from zdd_sdk.lifecycle.servers.gunicorn import on_starting\n"

@@ -26,6 +26,7 @@ from tests.servers.start import (
     WSGI,
     ZDD,
     answered,
+    each_of,
     free_port,
     late_connections,
     queue_and_stop,
@@ -50,8 +51,11 @@ def hypercorn(
         yield server
 
 
-@pytest.mark.parametrize(
-    ("app", "words"), [(ASGI, ["-w", "0"]), (ASGI, ["-w", "2"]), (ASGI, ["-k", "uvloop"]), (WSGI, ["-w", "2"])]
+@each_of(
+    "app, words",
+    (ASGI, ["-w", "0"]),
+    (WSGI, ["-w", "2"]),
+    among=[(ASGI, ["-w", "0"]), (ASGI, ["-w", "2"]), (ASGI, ["-k", "uvloop"]), (WSGI, ["-w", "2"])],
 )
 def test_20_of_20_queued_requests_are_answered(tmp_path: Path, app: str, words: list[str]) -> None:
     with hypercorn(tmp_path, *words, app=app, lag="0s") as server:
@@ -59,7 +63,7 @@ def test_20_of_20_queued_requests_are_answered(tmp_path: Path, app: str, words: 
         assert server.wait() == 0
 
 
-@pytest.mark.parametrize(("app", "workers"), [(ASGI, "1"), (WSGI, "2")])
+@each_of("app, workers", (ASGI, "2"), among=[(ASGI, "1"), (ASGI, "2"), (WSGI, "2")])
 def test_a_drain_answers_all_and_refuses_who_comes_late(tmp_path: Path, app: str, workers: str) -> None:
     with hypercorn(tmp_path, "-w", workers, app=app, lag="600ms") as server, Client(server.port) as slow:
         slow.send("/slow")
@@ -131,7 +135,7 @@ def test_hypercorns_graceful_timeout_is_the_time_for_requests_in_flight(tmp_path
         assert client.reply().status == 200
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@each_of("workers", "2", among=["0", "2"])
 def test_a_second_signal_and_sigint_mean_now(tmp_path: Path, workers: str) -> None:
     for numbers in ([signal.SIGTERM, signal.SIGTERM], [signal.SIGINT]):
         with hypercorn(tmp_path, "-w", workers, lag="30s") as server:
@@ -191,7 +195,7 @@ def _workers_of(server: Server, requests: int) -> set[int]:
     return {int(ask(server.port).body) for _ in range(requests)}
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@each_of("workers", "1", among=["0", "1"])
 def test_unix_socket_queue_is_answered_and_the_file_removed(tmp_path: Path, workers: str) -> None:
     path = tmp_path / "s"
     with hypercorn(tmp_path, "-w", workers, "--bind", f"unix:{path}", lag="300ms") as server:
@@ -268,9 +272,10 @@ def test_stock_mode_is_plain_hypercorn(tmp_path: Path) -> None:
         assert "Draining" not in server.text()
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "shown"),
-    [
+@each_of(
+    "words, status, shown",
+    (["-k", "trio", ASGI], 2, "trio worker has no adapter"),
+    among=[
         (["--help"], 0, "--websocket-ping-interval"),
         (["--no-such-option", "x:y"], 2, "--no-such-option"),
         (["-w", "0", "tests.servers.uvicorn.application:missing"], 1, "missing"),

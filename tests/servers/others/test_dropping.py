@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.start import ASGI, WRAPPED, WSGI, ZDD, free_port, starting
+from tests.servers.start import ASGI, WRAPPED, WSGI, ZDD, each_of, free_port, starting
 from tests.servers.uvicorn.harness import ROOT, Client, Server, Traffic, ask
 
 SERVERS = ["waitress", "daphne", "uwsgi"]
@@ -52,7 +52,7 @@ def drain(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@each_of("server", "waitress", "uwsgi", among=SERVERS)
 def test_it_says_what_sigterm_loses_and_it_does(tmp_path: Path, server: str) -> None:
     with dropping(server, tmp_path) as found, Client(found.port) as client:
         found.wait_for(f"SIGTERM on {server} drops requests")
@@ -64,7 +64,7 @@ def test_it_says_what_sigterm_loses_and_it_does(tmp_path: Path, server: str) -> 
             client.reply()
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@each_of("server", "daphne", among=SERVERS)
 def test_after_zdd_drain_wait_nothing_is_lost_behind_a_router_that_moves(tmp_path: Path, server: str) -> None:
     with dropping("waitress", tmp_path / "new") as new, dropping(server, tmp_path / "old") as old:
         with Traffic(old.port, new.port, clients=6) as traffic, Client(old.port) as slow:
@@ -97,7 +97,7 @@ def test_drain_wait_waits_for_requests_in_flight(tmp_path: Path) -> None:
         assert slow.reply().status == 200
 
 
-@pytest.mark.parametrize(("mode", "status"), [("fail", 503), ("serve", 200), ("auto", 503)])
+@each_of("mode, status", ("serve", 200), among=[("fail", 503), ("serve", 200), ("auto", 503)])
 def test_readyz_while_terminating(tmp_path: Path, mode: str, status: int) -> None:
     environ = {"ZDD_LIFECYCLE_READYZ_WHILE_TERMINATING": mode}
     with dropping("waitress", tmp_path, environ=environ) as server:
@@ -116,9 +116,10 @@ def test_on_kubernetes_auto_keeps_readiness(tmp_path: Path) -> None:
         assert (ask(server.port, "/readyz").status, ask(server.port, "/").closes) == (200, True)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+@each_of(
+    "words, said",
+    (f"granian --interface wsgi --port PORT {WRAPPED_WSGI}", "granian"),
+    among=[
         (f"hypercorn --bind 127.0.0.1:PORT {WRAPPED}", "hypercorn"),
         (f"granian --interface asgi --port PORT {WRAPPED}", "granian"),
         (f"granian --interface wsgi --port PORT {WRAPPED_WSGI}", "granian"),
@@ -134,7 +135,7 @@ def test_without_its_adapter_a_server_is_named_once(tmp_path: Path, words: str, 
         assert server.text().count("zdd serve") == 1
 
 
-@pytest.mark.parametrize("server", ["waitress", "daphne"])
+@each_of("server", "daphne", among=["waitress", "daphne"])
 def test_stock_mode_is_the_plain_server(tmp_path: Path, server: str) -> None:
     with dropping(server, tmp_path, environ={"ZDD_MODE": "stock"}, workers=0) as found:
         assert ask(found.port, "/readyz").body.isdigit()

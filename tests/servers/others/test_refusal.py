@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.start import ZDD, free_port
+from tests.servers.start import ZDD, each_of, free_port
 from tests.servers.uvicorn.harness import ROOT
 
 APP = "tests.servers.refusing_application:app"
@@ -16,9 +16,11 @@ WSGI_APP = "tests.servers.refusing_application:wsgi_app"
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(
+@each_of(
     "words",
-    [
+    f"hypercorn {WSGI_APP} --workers 1 --bind 127.0.0.1:PORT",
+    f"granian {APP} --interface asgi --port PORT",
+    among=[
         f"hypercorn {APP} --workers 0 --bind 127.0.0.1:PORT",
         f"hypercorn {WSGI_APP} --workers 1 --bind 127.0.0.1:PORT",
         f"granian {APP} --interface asgi --port PORT",

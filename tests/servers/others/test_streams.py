@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers.start import ZDD, free_port, starting
+from tests.servers.start import ZDD, each_of, free_port, starting
 from tests.servers.uvicorn.harness import Client, Server
 
 STREAMS = "tests.servers.stream_application:app"
@@ -71,7 +71,7 @@ class _Reader:
         self._client.close()
 
 
-@pytest.mark.parametrize("name", [*ASGI_SERVERS, *WSGI_SERVERS])
+@each_of("name", "uvicorn", "granian wsgi", among=[*ASGI_SERVERS, *WSGI_SERVERS])
 def test_streams_of_events_end_cleanly_spread_and_with_a_retry_each(tmp_path: Path, name: str) -> None:
     words = {**ASGI_SERVERS, **WSGI_SERVERS}[name]
     with serving(words, tmp_path) as server:
@@ -102,7 +102,7 @@ def _talk_on(websocket: ClientConnection) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("name", ["hypercorn", "granian"])
+@each_of("name", "hypercorn", among=["hypercorn", "granian"])
 def test_websockets_live_through_the_drain_and_get_1012(tmp_path: Path, name: str) -> None:
     with serving(ASGI_SERVERS[name], tmp_path) as server, connect(f"ws://127.0.0.1:{server.port}/echo") as websocket:
         websocket.send("there?")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.start import each_of, thorough
 from tests.servers.uvicorn.harness import PLAIN, ZDD, Client, Reply, Server, Traffic, ask, serving
 
 QUEUED = 20
@@ -40,9 +41,11 @@ def _is_answered(client: Client) -> bool:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(
-    ("http", "loop", "workers"),
-    [*((http, loop, 1) for http, loop in PROTOCOLS), ("httptools", "asyncio", 2), ("h11", "uvloop", 2)],
+@each_of(
+    "http, loop, workers",
+    ("httptools", "uvloop", 1),
+    ("h11", "asyncio", 2),
+    among=[(*protocol, workers) for protocol in PROTOCOLS for workers in (1, 2)],
 )
 def test_20_of_20_queued_requests_are_answered(tmp_path: Path, http: str, loop: str, workers: int) -> None:
     """With no lag at all, so that only the handling of the queue can save them."""
@@ -77,7 +80,7 @@ def _failures_over_a_drain(command: Sequence[str], directory: Path, *arguments: 
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(("http", "loop"), PROTOCOLS)
+@each_of("http, loop", ("h11", "asyncio"), among=PROTOCOLS)
 def test_keep_alive_clients_notice_nothing(tmp_path: Path, http: str, loop: str) -> None:
     assert _failures_over_a_drain(ZDD, tmp_path, "--http", http, "--loop", loop) == []
 
@@ -93,7 +96,7 @@ def test_keep_alive_clients_of_plain_uvicorn_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("http", ["httptools", "h11"])
+@each_of("http", "httptools", among=["httptools", "h11"])
 def test_in_flight_request_is_answered_and_says_close(tmp_path: Path, http: str) -> None:
     with serving(ZDD, tmp_path, "--http", http, lag="500ms") as server, Client(server.port) as client:
         client.send("/slow")
@@ -118,7 +121,7 @@ def test_in_flight_request_is_cut_at_drain_timeout(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("http", ["httptools", "h11"])
+@each_of("http", "h11", among=["httptools", "h11"])
 def test_every_answer_says_close_once_while_draining(tmp_path: Path, http: str) -> None:
     with serving(ZDD, tmp_path, "--http", http) as server:
         before = {path: ask(server.port, path) for path in ("/", "/missing", "/livez")}
@@ -148,7 +151,7 @@ def test_errors_and_preflights_of_a_framework_say_close(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("workers", [1, 2])
+@each_of("workers", 2, among=[1, 2])
 def test_a_second_signal_means_now(tmp_path: Path, workers: int) -> None:
     with serving(ZDD, tmp_path, workers=workers, lag="20s") as server:
         server.signal()
@@ -159,6 +162,7 @@ def test_a_second_signal_means_now(tmp_path: Path, workers: int) -> None:
         assert server.text().count("application shutdown seen") == workers
 
 
+@thorough
 @pytest.mark.timeout(60)
 def test_sigint_means_now(tmp_path: Path) -> None:
     with serving(ZDD, tmp_path, lag="20s") as server:
@@ -207,8 +211,7 @@ def _late_connections(server: Server) -> set[str]:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("workers", [1, 2])
+@each_of("workers, loop", (2, "uvloop"), among=[(1, "asyncio"), (1, "uvloop"), (2, "asyncio"), (2, "uvloop")])
 def test_late_connections_are_refused_never_reset(tmp_path: Path, workers: int, loop: str) -> None:
     """A request of 2 s keeps the process alive after its listener is closed."""
     with serving(ZDD, tmp_path, "--loop", loop, workers=workers, lag="300ms") as server, Client(server.port) as slow:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.start import each_of, together
 from tests.servers.uvicorn.harness import ROOT, ZDD, Server, ask, serving
 
 ZDD_COMMAND = [sys.executable, "-c", "import sys; from zdd_sdk.cli import main; sys.exit(main())"]
@@ -34,7 +35,7 @@ def _ready(server: Server) -> int:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("workers", [1, 2])
+@each_of("workers", 2, among=[1, 2])
 def test_drain_by_command_keeps_serving_and_is_deducted_from_the_lag(tmp_path: Path, workers: int) -> None:
     with serving(ZDD, tmp_path, workers=workers, lag="3s") as server:
         assert _drain(tmp_path).returncode == 0
@@ -72,10 +73,8 @@ def test_wait_returns_when_the_instance_is_gone(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 def test_several_instances_are_named_and_one_can_be_chosen(tmp_path: Path) -> None:
-    with (
-        serving(ZDD, tmp_path, environ={"ZDD_INSTANCE": "web-1"}) as one,
-        serving(ZDD, tmp_path, environ={"ZDD_INSTANCE": "web-2"}) as two,
-    ):
+    names = ("web-1", "web-2")
+    with together(serving(ZDD, tmp_path, environ={"ZDD_INSTANCE": name}) for name in names) as (one, two):
         unclear = _drain(tmp_path)
         assert unclear.returncode == 1
         assert "several instances" in unclear.stderr

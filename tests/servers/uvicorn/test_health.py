@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers.start import each_of
 from tests.servers.uvicorn.harness import ZDD, Client, Server, ask, serving
 
 CHECKED = "tests.servers.uvicorn.checked_application:app"
@@ -33,9 +34,10 @@ def _wait_until(server: Server, path: str, status: int, seconds: float = 10) -> 
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(
-    ("environ", "readyz"),
-    [
+@each_of(
+    "environ, readyz",
+    ({"ZDD_LIFECYCLE_READYZ_WHILE_TERMINATING": "fail", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, 503),
+    among=[
         ({}, 503),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, 200),
         ({"ZDD_LIFECYCLE_READYZ_WHILE_TERMINATING": "serve"}, 200),

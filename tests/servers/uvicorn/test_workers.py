@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.start import each_of
 from tests.servers.uvicorn.harness import ZDD, Server, Traffic, ask, serving
 
 
@@ -65,7 +66,7 @@ def test_sighup_replaces_workers_without_waiting_for_routers_and_without_a_failu
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("workers", [1, 2])
+@each_of("workers", 2, among=[1, 2])
 def test_limit_max_requests_drains(tmp_path: Path, workers: int) -> None:
     with serving(ZDD, tmp_path, "--limit-max-requests", "3", workers=workers, lag="500ms") as server:
         for _ in range(8):
