@@ -109,6 +109,11 @@ def test_the_next_step_waits_for_what_happened_today(step, event):
     assert judge_step(step, {}, now=NOW).needed
 
 
+@pytest.mark.parametrize(("step", "said"), [("lead", ""), ("final", "keep the name of its cookie: see `Adopting`")])
+def test_leaving_final_asks_for_the_cookies_name(step, said):
+    assert judge_step(step, {f"step:{step}": Seen(9, NOW - 2)}, now=NOW).mend == said
+
+
 def test_the_tally_of_two_workers_is_the_fleets(stores):
     first, second = Tally(KEYS, "mirror"), Tally(KEYS, "mirror")
     first.count("adopt")

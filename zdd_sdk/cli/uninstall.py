@@ -115,7 +115,8 @@ def _judge_setting(step: str, sessions: int) -> Need:
     if step == "off" and not sessions:
         return Need(needed=False, text="sessions.adopt = off, and there is no session in Redis")
     before = {"off": "final", "final": "lead", "lead": "mirror"}[step]
-    return Need(needed=True, text=f"sessions.adopt = {step}", mend=f"deploy `{before}` next, on the way to `mirror`")
+    on_the_way = "" if before == "mirror" else ", on the way to `mirror`"
+    return Need(needed=True, text=f"sessions.adopt = {step}", mend=f"deploy `{before}` next{on_the_way}")
 
 
 def judge_step(step: str, tally: Mapping[str, Seen], *, now: float) -> Need:
@@ -129,7 +130,8 @@ def judge_step(step: str, tally: Mapping[str, Seen], *, now: float) -> Need:
         return Need(needed=True, text=f"{text}, and no instance has reported yet", mend=f"wait before {following}")
     if reasons:
         return Need(needed=True, text=f"{text}; within a day: {'; '.join(reasons)}", mend=f"wait before {following}")
-    return Need(needed=False, text=f"{text}; nothing speaks against {following}")
+    mend = "keep the name of its cookie: see `Adopting`" if step == "final" else ""
+    return Need(needed=False, text=f"{text}; nothing speaks against {following}", mend=mend)
 
 
 _REASONS = {
