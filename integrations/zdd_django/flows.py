@@ -109,6 +109,15 @@ class SessionFlows(SessionBase):
             return False
         return turn.id is not None
 
+    async def leads(self, store: Store | None) -> bool:
+        """Whether the key that a periodic rotation has given it is still the one to tell the browser."""
+        turn, keeper = await self._opened(store), get_keeper()
+        try:
+            await keeper.carry_out(keeper.plan(turn, store, save=False), turn, store)
+        except SessionUnavailable:
+            return False
+        return turn.issued is not None
+
     @property
     def _loaded(self) -> bool:
         return "_session_cache" in self.__dict__

@@ -10,10 +10,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions import middleware as django_sessions
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -55,6 +57,11 @@ class ZddMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        if not apps.is_installed("zdd_django"):
+            message = (
+                "zdd_django.middleware.ZddMiddleware needs 'zdd_django' in INSTALLED_APPS, which starts the service"
+            )
+            raise ImproperlyConfigured(message)
         self.get_response = get_response
         self._async = iscoroutinefunction(get_response)
         if self._async:
@@ -269,7 +276,7 @@ async def _save(request: HttpRequest, response: HttpResponseBase, session: Sessi
         _set_cookie(request, response, session)
     elif session.ended and session.is_empty() and presented(request):
         remove_cookie(request, response)
-    elif session.renewed:
+    elif session.renewed and await session.leads(store):
         _set_cookie(request, response, session)
 
 

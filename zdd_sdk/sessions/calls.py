@@ -139,7 +139,7 @@ def _read_save(reply: bytes) -> Reply:
 
 
 def _read_mark(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", fields=_paired(reply[1]))
+    return Reply("ok", fields=_paired(reply[1]), since=int(reply[2]))
 
 
 def _read_end(_reply: Sequence[Any]) -> Reply:

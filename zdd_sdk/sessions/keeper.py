@@ -255,7 +255,7 @@ class Keeper:
         self.counters["rotations"] += reply.rotated
         self.counters["read_bytes"] += sum(map(len, stored.fields.values()))
         if reply.moved and turn.id is not None:
-            turn.follow(turn.id)
+            turn.follow(turn.id, place.identity)
 
     def _begin(self, turn: Turn, identity: SessionId, stored: Stored) -> None:
         if stored.reader > LAYOUT:

@@ -174,7 +174,7 @@ class Reply:
             expected, as they are (`Save`).
         moved: which of its successors it was found under; 0 for its own id (`Load`, `Save`).
         rotated: it was due, so it has moved just now (`Load`).
-        since: when its user logged in (`Create`), or the sessions left have (`Revoke`), ms since 1970.
+        since: when its user logged in (`Create`, `Mark`), or the sessions left have (`Revoke`), ms since 1970.
         count: sessions ended (`Revoke`, `Dismiss`).
         message: the error reply, or the hash of the id it has ``moved`` to.
     """

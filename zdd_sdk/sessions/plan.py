@@ -35,7 +35,7 @@ from zdd_sdk.sessions.model import (
     field_name,
     read_stored,
 )
-from zdd_sdk.sessions.operations import Create, Delete, Mark, Operation, Reply, Save
+from zdd_sdk.sessions.operations import Create, Delete, Load, Mark, Operation, Reply, Save
 from zdd_sdk.sessions.turn import Renewal, Turn
 
 __all__ = ["Plan"]
@@ -81,12 +81,15 @@ class Plan:
         self._deletes: set[str] = set()
         self._ending: list[Mark | Delete] = []
         self._new: SessionId | None = None
+        self._refused: Create | None = None
         self._before = turn.stored
         self._renewal = turn.renewal
         self.waves: list[list[Operation]] = []
         changes = self._changes() if save and turn.savable else []
         if first := self._ends(begins=any(isinstance(change, Create) for change in changes)) + changes:
             self.waves.insert(0, first)
+        elif turn.came is not None:
+            self.waves.append([Load(place(turn.came))])
 
     @property
     def logs_in(self) -> bool:
@@ -112,6 +115,9 @@ class Plan:
                 self._take_mark(reply)
             elif isinstance(operation, Save):
                 self._take_save(operation, reply)
+            elif isinstance(operation, Load) and (reply.stored is None or reply.stored.marker):
+                # A login has come between the load and the answer that was to tell of a rotation: its cookie stays.
+                self._turn.issued = None
         if self._more and not self.waves and self._turn.savable:
             self._more = False
             self._ask(self._changes)
@@ -221,6 +227,8 @@ class Plan:
 
     def _take_create(self, create: Create, reply: Reply) -> None:
         if reply.status != "ok" or self._new is None:
+            if self._continues(create, reply):
+                return
             self._new = None
             self.waves.clear()
             if reply.status == "gone" and self._turn.lifetime is not None:
@@ -248,18 +256,30 @@ class Plan:
             reply.since,
         )
         self._turn.became(self._new, stored, self._sets, self._deletes)
-        if self._renewal is not Renewal.ROTATION:
+        if self._renewal is not Renewal.ROTATION or self._refused is not None:
             self._issue()
+
+    def _continues(self, create: Create, reply: Reply) -> bool:
+        """Whether it is the mark in the same wave that says what a refused rotation is about.
+
+        A log out everywhere since the load has ended what it continues, or kept it and said so there.
+        """
+        waits = reply.status == "gone" and create.since is not None and not self._cluster and self._refused is None
+        self._refused = create if waits else None
+        return waits
 
     def _take_mark(self, reply: Reply) -> None:
         if self._new is None:
             return
         if reply.status == "ok":
-            if self._renewal is Renewal.ROTATION:
+            if self._refused is not None:
+                self.waves.append([replace(self._refused, since=reply.since)])
+            elif self._renewal is Renewal.ROTATION:
                 self._issue()
             self._merge(read_stored(0, reply.fields))
         elif self._renewal is Renewal.ROTATION:
-            self.waves.append([Delete(self._place(self._new))])
+            if self._refused is None:
+                self.waves.append([Delete(self._place(self._new))])
             if reply.status == "none":
                 self._turn.lost()
             self._turn.closed = True
@@ -300,7 +320,7 @@ class Plan:
         if reply.status == "ok" and self._new is None:
             self._turn.saved(reply, self._sets, self._deletes)
             if reply.moved:
-                self._turn.follow(save.place.after(reply.moved))
+                self._turn.follow(save.place.after(reply.moved), save.place.identity)
         elif reply.status == "ended":
             self._turn.expired()
             self._turn.emptied = False

@@ -5,6 +5,7 @@ It behaves as sessions in the memory of one worker do: right as long as that wor
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,7 @@ class _Kept:
     before: str = ""
     renewed: int = 0
     confirmed: int | None = None
+    emptied: bool = False
 
 
 @dataclass(slots=True)
@@ -99,10 +101,10 @@ class Shelf:
             case Dismiss(key, index, device):
                 return self._dismiss(key, index, device)
 
-    def _follow(self, place: Place) -> tuple[str, int]:
+    def _follow(self, place: Place, *, grace: float = math.inf) -> tuple[str, int]:
         if place.key not in self._kept:
             for moved, (_, key) in enumerate(place.successors, 1):
-                kept, grace = self._kept.get(key), round(self._settings.rotation_grace * 1000)
+                kept = self._kept.get(key)
                 if kept is None or kept.before != place.key:
                     continue
                 if kept.confirmed is None or self._clock() < kept.confirmed + grace:
@@ -145,7 +147,7 @@ class Shelf:
         entries[stored.device] = Entry(key[-64:], created, kept.used, expires, label)
 
     def _load(self, place: Place, *, rotate: bool) -> Reply:
-        key, moved = self._follow(place)
+        key, moved = self._follow(place, grace=self._settings.rotation_grace * 1000)
         kept = self._alive(key)
         if kept is None:
             return Reply("none")
@@ -226,6 +228,8 @@ class Shelf:
         kept = self._alive(key)
         if kept is None:
             return Reply("none")
+        if kept.emptied and keep:
+            return Reply("none")
         self._unlist(kept, key)
         changed = dict(kept.raw) if keep and kept.stored.revision != revision else {}
         if not (kept.stored.marker and keep):
@@ -233,7 +237,8 @@ class Shelf:
             user = kept.stored.user if keep else None
             kept.stored = replace(kept.stored, marker=True, ends=ends, user=user)
             kept.raw = kept.raw if keep else {}
-        return Reply("ok", fields=changed)
+            kept.emptied = not keep
+        return Reply("ok", fields=changed, since=kept.stored.since)
 
     def _list(self, index: str) -> Reply:
         now, entries = self._clock(), self._index(index).entries
@@ -246,12 +251,17 @@ class Shelf:
         key = self._follow(wish.keep)[0] if wish.keep else ""
         kept, now = self._alive(key), self._clock()
         index = self._indexes.setdefault(wish.index, _Index())
+        if kept is not None and kept.stored.marker and kept.stored.user == wish.user:
+            became = index.entries.get(kept.stored.device)
+            if became is not None and became.hash != key[-64:]:
+                return Reply("moved", message=became.hash)
         index.epoch = max(now, index.epoch) + 1
         ended, index.entries = index.entries, {}
-        if kept is not None and kept.stored.user == wish.user and not kept.stored.marker:
+        goes_on = kept is not None and kept.stored.user == wish.user and not kept.stored.marker
+        if kept is not None and goes_on:
             kept.stored = replace(kept.stored, since=index.epoch)
             self._enlist(kept, key, ended.pop(kept.stored.device).label if kept.stored.device in ended else "")
-        return Reply("ok", count=len(ended), since=index.epoch)
+        return Reply("ok", count=len(ended), since=index.epoch if goes_on else 0)
 
     def _dismiss(self, key: str, index: str, device: str) -> Reply:
         entry = self._index(index).entries.get(device)

@@ -24,10 +24,8 @@ __all__ = ["FRESH", "Renewal", "Turn"]
 
 
 FRESH = 2.0
-"""Seconds within which an answer tells the browser of a periodic rotation.
-
-A later one could follow upon a login's, and replace its cookie with an id that leads no further. Nobody is lost: who
-comes with the old id is told by the next answer."""
+"""Seconds within which an answer tells the browser of a periodic rotation. A later one could follow upon a login's,
+and replace its cookie with an id that leads no further. Who comes with the old id is told by the next answer."""
 
 
 class Renewal(Enum):
@@ -100,6 +98,7 @@ class Turn:
         self.ended = False
         self._issued: tuple[SessionId, int | None] | None = None
         self._until: float | None = None
+        self._came: SessionId | None = None
         self.gone = False
         self.refused = ""
         self.conflicts = 0
@@ -113,12 +112,16 @@ class Turn:
     @property
     def issued(self) -> tuple[SessionId, int | None] | None:
         """Id and Max-Age (``None``: as long as the browser runs) of the cookie to set; see `FRESH`."""
-        stale = self._until is not None and time.monotonic() > self._until
-        return None if stale else self._issued
+        return None if self._until is not None and time.monotonic() > self._until else self._issued
 
     @issued.setter
     def issued(self, cookie: tuple[SessionId, int | None] | None) -> None:
-        self._issued, self._until = cookie, None
+        self._issued, self._until, self._came = cookie, None, None
+
+    @property
+    def came(self) -> SessionId | None:
+        """The id of before a rotation that the request came with, while its answer is to tell of the new one."""
+        return self._came if self.issued is not None else None
 
     @property
     def loaded(self) -> bool:
@@ -331,15 +334,15 @@ class Turn:
         if self.lifetime is not None and self.id is not None:
             self.issued, self.lifetime = (self.id, self.stored.max_age), None
 
-    def follow(self, identity: SessionId) -> None:
-        """Note that a rotation has given the session a new id; who still comes with the old one is told."""
+    def follow(self, identity: SessionId, came: SessionId) -> None:
+        """Note that a rotation has given the session a new id; who still came with the old one is told."""
         self.id = identity
         if self.stored is not None and not self.stored.marker:
             self.issued = (identity, self.stored.max_age)
-            self._until = time.monotonic() + FRESH
+            self._until, self._came = time.monotonic() + FRESH, came
 
     def lost(self) -> None:
-        """Note that a save has found the session ended: what its load was told of a rotation is over, too."""
+        """Note that a save has found the session ended; a rotation of it is nothing to tell."""
         self.gone, self.issued = True, None
 
     def expired(self) -> None:

@@ -19,11 +19,12 @@ from tests.flows.sessions.visitor import (
     state,
     writing,
 )
-from zdd_sdk.errors import SessionGone, SessionValueError, StoreUnavailable
+from zdd_sdk.errors import SessionError, SessionGone, SessionUnavailable, SessionValueError, StoreUnavailable
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.sessions import Sessions
 from zdd_sdk.sessions.calls import SPARE
 from zdd_sdk.sessions.devices import MAX_LABEL
+from zdd_sdk.sessions.directory import turn_of
 from zdd_sdk.sessions.ids import mint_id
 from zdd_sdk.sessions.operations import Create, Dismiss, Revoke
 from zdd_sdk.settings import SessionSettings
@@ -498,3 +499,77 @@ def test_redis_away_is_an_error_and_not_an_empty_list(tap, flow, visitor):
     ):
         with pytest.raises(StoreUnavailable):
             flow(coroutine)
+
+
+def test_a_password_change_sent_twice_at_once_logs_its_user_not_out(flow, browser, who, sessions):
+    """The second finds a marker in place of what it is to keep, and keeps what the first has made of it."""
+    other, here = browser(), browser()
+    second = here.exchange()
+    session = flow(sessions.load(second))
+
+    async def change_password(session):
+        await session.logout_everywhere()
+        session.rotate()
+
+    flow(here.visit(change_password))
+    flow(change_password(session))
+    reply = flow(here.depart(second))
+    assert (reply.status, reply.cookie) == (200, None)
+    assert (who(here), who(other)) == ("ada", None)
+
+
+def test_attack_nobody_outlives_a_log_out_everywhere_by_asking_for_another(flow, browser, who, sessions, devices):
+    """A thief under way with the id of before: keeping what the owner has by now, he must get nothing of his own."""
+    owner = browser()
+    exchange = Visitor(sessions, flow.store, owner.cookie).exchange()
+    thief = flow(sessions.load(exchange))
+
+    async def change_password(session):
+        await session.logout_everywhere()
+        session.rotate()
+
+    flow(owner.visit(change_password))
+    flow(thief.logout_everywhere())
+    thief.rotate()
+    reply = flow(owner.depart(exchange))
+    assert reply.cookie is None
+    assert (who(owner), len(devices())) == ("ada", 1)
+
+
+def test_keep_takes_the_session_itself_once_it_was_loaded(flow, browser, who, sessions):
+    here, other = browser(), browser()
+    exchange = here.exchange()
+    with pytest.raises(SessionError, match="not loaded"):
+        turn_of(sessions.open(exchange))
+    assert who(here) == "ada"
+    session = flow(sessions.load(exchange))
+    assert flow(sessions.directory.logout_everywhere(flow.store, "ada", turn_of(session))) == 1
+    assert (who(here), who(other)) == ("ada", None)
+
+
+@pytest.mark.parametrize("wish", ["devices", "logout_everywhere", "logout_device"])
+def test_redis_away_at_the_load_is_an_error_too_where_anybody_may_go_on(tap, flow, wish):
+    visitor = Visitor(make_sessions(on_unavailable="anonymous"), flow.store)
+    flow(visitor.visit(login("ada")))
+    tap.refuse()
+    session = flow(visitor.sessions.load(visitor.exchange()))
+    assert session.user is None
+    with pytest.raises(SessionUnavailable):
+        flow(getattr(session, wish)(*(["x"] if wish == "logout_device" else [])))
+
+
+@pytest.mark.parametrize("on_gone", ["ignore", "401"])
+def test_ending_what_has_ended_is_no_error(flow, on_gone):
+    """As where the reply to the save that ends it is lost, and the save sent again."""
+    visitor = Visitor(make_sessions(on_gone=on_gone), flow.store)
+    flow(visitor.visit(login("ada")))
+    exchange = visitor.exchange()
+    flow(visitor.sessions.load(exchange)).set_lifetime(absolute=0)
+    flow(visitor.sessions.directory.logout_everywhere(flow.store, "ada"))
+    assert flow(visitor.depart(exchange)).status == 200
+    assert visitor.sessions.counters["gone"] == 0
+
+
+def test_a_label_may_be_missing(flow, browser, devices):
+    browser(None)
+    assert [device.label for device in devices()] == [""]

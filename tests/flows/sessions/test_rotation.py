@@ -75,7 +75,7 @@ def holder(visitor, cookie):
     return Visitor(visitor.sessions, visitor.store, cookie)
 
 
-def test_it_comes_with_the_load_and_costs_no_trip(tap, flow, grow_old):
+def test_it_comes_with_the_load_and_costs_one_trip_more_before_the_answer(tap, flow, grow_old):
     visitor = Visitor(rotating(), flow.store)
     for _ in range(2):
         flow(visitor.visit(login("ada")))
@@ -84,7 +84,7 @@ def test_it_comes_with_the_load_and_costs_no_trip(tap, flow, grow_old):
         tap.reset()
         reply = flow(visitor.visit(state))
         trips = tap.trips
-    assert (trips, reply.result, reply.cookie is not None) == (1, ("ada", {}), True)
+    assert (trips, reply.result, reply.cookie is not None) == (2, ("ada", {}), True)
     assert visitor.cookie != before
     assert visitor.cookie == PLACES.place(id_of(before)).successors[0][0].text
     assert visitor.sessions.counters["rotations"] == 2

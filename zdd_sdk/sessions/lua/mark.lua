@@ -1,5 +1,6 @@
 -- ARGV[1] grace ms, [2] revision its data was copied at, [3] '1' to keep the data
--- {'ok', {field, value, ...}}: the fields if it changed since they were copied | {'none'} | {'error', message}
+-- {'ok', {field, value, ...}, since}: the fields if it changed since they were copied; since when its user is logged
+-- in, which a log out everywhere that has kept it has moved | {'none'} | {'error', message}
 -- A marker names no successor: who holds the old id must never reach what the login made of it.
 local key, now = KEYS[1], server_time()
 local fields = redis.pcall('HGETALL', key)
@@ -16,13 +17,13 @@ if gone then
   redis.call('DEL', key)
   return {'none'}
 end
--- a marker without a beginning was emptied by another user's login: there is nothing to bring along
+-- a marker without a beginning was emptied by another user's login: for a rotation it has ended
 if meta['_g'] == ARGV[2] or ARGV[3] ~= '1' or not meta['_c'] then fields = {} end
-if meta['_k'] and ARGV[3] == '1' then return {'ok', fields} end
+if meta['_k'] and ARGV[3] == '1' then return meta['_c'] and {'ok', fields, text(since_of(meta))} or {'none'} end
 
 local grace = tonumber(ARGV[1])
 if grace == 0 or ARGV[3] ~= '1' then redis.call('DEL', key) end
-if grace == 0 then return {'ok', fields} end
+if grace == 0 then return {'ok', fields, text(since_of(meta))} end
 local marker = {'_k', 'm', '_x', text(now + grace), '_g', meta['_g'] or '0'}
 for _, name in ipairs({'_o', '_p'}) do -- an id of before a rotation leads here, too
   if meta[name] then
@@ -33,4 +34,4 @@ end
 local done = redis.pcall('HSET', key, unpack(marker))
 if type(done) == 'table' and done.err then return {'error', done.err} end
 redis.call('PEXPIRE', key, ARGV[1])
-return {'ok', fields}
+return {'ok', fields, text(since_of(meta))}
