@@ -9,8 +9,11 @@ import json
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.http import HttpResponse
 
+from zdd_django.middleware import ZddMiddleware
 from zdd_sdk.errors import SettingsError
 
 OURS = "zdd_django.middleware.SessionMiddleware"
@@ -125,3 +128,9 @@ def test_a_command_says_in_one_line_what_is_wrong_with_the_settings(configured):
     with pytest.raises(CommandError, match="did you mean sessions[?]") as refused:
         call_command("zdd", "doctor")
     assert refused.value.returncode == 2
+
+
+def test_without_the_application_the_middleware_refuses_to_be_built(configured):
+    configured(_INSTALLED_APPS=[name for name in settings.INSTALLED_APPS if name != "zdd_django"])
+    with pytest.raises(ImproperlyConfigured, match="INSTALLED_APPS"):
+        ZddMiddleware(lambda _: HttpResponse())
