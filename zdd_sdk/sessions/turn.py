@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FRESH", "Renewal", "Turn"]
 
-
 FRESH = 2.0
 """Seconds within which an answer tells the browser of a periodic rotation. A later one could follow upon a login's,
 and replace its cookie with an id that leads no further. Who comes with the old id is told by the next answer."""
