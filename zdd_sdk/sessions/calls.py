@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
 from typing import Any, Literal
 
 from zdd_sdk.errors import StoreReplyError
@@ -187,8 +187,7 @@ _VITAL = {name: _or_raise(read) for name, read in _READERS.items()}
 
 def _cut(sizes: bytes, joined: bytes) -> dict[bytes, bytes]:
     """Cut the fields and values of a hash out of one string."""
-    ends = list(accumulate(map(int, sizes.split(b","))))
-    return _paired([joined[begin:end] for begin, end in zip((0, *ends), ends, strict=False)])
+    return _paired(struct.unpack(sizes.replace(b",", b"s") + b"s", joined))
 
 
 def _paired(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import logging
 import re
@@ -21,6 +22,7 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}", re.ASCII)
 _ATTRIBUTE = re.compile(r"[!-+\--:<-~]*", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "WEBSOCKET"})
 _PREFIXES = ("__Host-", "__Secure-")
+_FORWARDED = ("x-forwarded-proto", "forwarded")
 _LOCAL_NAMES = frozenset({"localhost", "testserver"})
 
 
@@ -119,10 +121,16 @@ def is_local(exchange: Exchange) -> bool:
     """Whether this is plain http to a loopback or test host, and no proxy says that the client used https."""
     if exchange.scheme not in {"http", "ws"}:
         return False
-    forwarded = f"{exchange.header('x-forwarded-proto')} {exchange.header('forwarded')}".lower()
-    if "https" in forwarded or "wss" in forwarded:
-        return False
-    host = _host_name(exchange.header("host") or "")
+    for header in _FORWARDED:
+        forwarded = exchange.header(header)
+        if forwarded is not None and ("https" in forwarded.lower() or "wss" in forwarded.lower()):
+            return False
+    return _is_loopback(exchange.header("host") or "")
+
+
+@functools.lru_cache(maxsize=64)
+def _is_loopback(authority: str) -> bool:
+    host = _host_name(authority)
     if host in _LOCAL_NAMES:
         return True
     try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from zdd_sdk.sessions.devices import Device, parse_handle, read_devices
 from zdd_sdk.sessions.ids import Place

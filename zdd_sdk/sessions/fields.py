@@ -9,7 +9,7 @@ from zdd_sdk.errors import RecordError, SessionConflict, SessionTooLarge, Sessio
 from zdd_sdk.sessions import codec
 from zdd_sdk.sessions.forms import PLAIN, Form, Wrapping
 from zdd_sdk.sessions.merge import ABSENT, Operation
-from zdd_sdk.sessions.model import check_name
+from zdd_sdk.sessions.model import check_name, updated
 
 __all__ = ["Fields"]
 
@@ -17,9 +17,9 @@ __all__ = ["Fields"]
 class Fields:
     """Attributes as stored, as decoded and as changed.
 
-    A value that was read is encoded at once and again when changes are asked for: equal bytes mean that
-    nothing inside it was changed. It is compared with our own encoding and not with the stored bytes, because
-    another release may have encoded the same value in another way.
+    A value that was read is encoded when changes are asked for: the bytes it was read from mean that nothing inside
+    it was changed. Other bytes need not mean a change, because another release may have encoded the same value in
+    another way: then what was read is read again, and compared as we encode it.
 
     Args:
         stored: attributes by name, as stored.
@@ -77,7 +77,7 @@ class Fields:
         if name not in self:
             raise KeyError(name)
         if name not in self._values:
-            self._take(name, self._decode(name, self._stored[name]))
+            self._take(name, *self._decode(name, self._stored[name]))
         return self._values[name]
 
     def read_or_default(self, name: str) -> Any:
@@ -89,7 +89,7 @@ class Fields:
         if name in self:
             return self.read(name)
         if name not in self._values and (value := self._form(name).default()) is not ABSENT:
-            self._take(name, value)
+            self._take(name, value, self._encode(name, value))
         return self._values.get(name, ABSENT)
 
     def write(self, name: str, value: Any) -> None:
@@ -176,7 +176,7 @@ class Fields:
 
     def merged(self, sets: Mapping[str, bytes], deletes: set[str]) -> dict[str, bytes]:
         """Return every attribute as it would be stored with these changes; the rest byte for byte as it was."""
-        return {name: data for name, data in {**self._stored, **sets}.items() if name not in deletes}
+        return updated(self._stored, sets, deletes)
 
     def rebase(self, now: Mapping[str, bytes]) -> None:
         """Apply our operations to what another request has left of their fields (empty: absent).
@@ -223,13 +223,20 @@ class Fields:
         """Bring what is written up to date with what was done inside values, and derive operations."""
         for name in names:
             before = self._written.get(name, self._baseline.get(name))
-            if before is not None and not codec.is_settled(self._values[name]):
-                now = self._encode(name, self._values[name])
-                if now != before:
-                    self._written[name] = now
-                    self._baseline.pop(name, None)
-                    self._merges.pop(name, None)
+            if before is not None and not codec.is_settled(self._values[name]) and self._changed(name, before):
+                self._written[name] = self._encode(name, self._values[name])
+                self._baseline.pop(name, None)
+                self._merges.pop(name, None)
             self._derive(name)
+
+    def _changed(self, name: str, before: bytes) -> bool:
+        """Whether something inside a value was changed since it was these bytes."""
+        form = self._form(name)
+        try:
+            now = form.encode(self._values[name])
+            return now != before and now != form.encode(form.decode(before))
+        except SessionValueError:
+            return True
 
     def _derive(self, name: str) -> None:
         rule = self._form(name).rule
@@ -271,15 +278,15 @@ class Fields:
         return value
 
     def _base(self, name: str, data: bytes | None) -> Any:
-        return self._form(name).default() if data is None else self._decode(name, data)
+        return self._form(name).default() if data is None else self._decode(name, data)[0]
 
     def _form(self, name: str) -> Form:
         return self._forms.get(name, PLAIN)
 
-    def _take(self, name: str, value: Any) -> None:
+    def _take(self, name: str, value: Any, data: bytes) -> None:
         self._values[name] = value
         if not codec.is_settled(value):
-            self._baseline[name] = self._encode(name, value)
+            self._baseline[name] = data
 
     def _encode(self, name: str, value: Any) -> bytes:
         try:
@@ -292,9 +299,11 @@ class Fields:
             raise SessionTooLarge(message)
         return data
 
-    def _decode(self, name: str, data: bytes) -> Any:
+    def _decode(self, name: str, data: bytes) -> tuple[Any, bytes]:
+        """Return the value of stored bytes, and its encoding."""
         try:
-            return self._form(name).decode(self._wrapping.unwrap(name, data))
+            encoded = self._wrapping.unwrap(name, data)
+            return self._form(name).decode(encoded), encoded
         except RecordError as error:
             message = f"session[{name!r}] cannot be read by this release and was left as it is: {error}"
             raise type(error)(message) from None

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.sessions.ids import SessionId
@@ -37,4 +38,6 @@ def other_homes(settings: SessionSettings) -> tuple[Keys, ...]:
 
 def everywhere(ids: Iterable[SessionId], homes: int) -> tuple[SessionId, ...]:
     """Return each id in each home, each once."""
+    if homes == 1:
+        return tuple(dict.fromkeys(ids))
     return tuple(dict.fromkeys(replace(identity, home=home) for identity in ids for home in range(homes)))

@@ -16,8 +16,9 @@ import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from zdd_sdk.secrets import Secrets
 from zdd_sdk.store.keys import Keys
@@ -35,8 +36,7 @@ _SECRET_BYTES = 32
 _FORM = re.compile(r"([A-Za-z0-9_-]{16})\.[A-Za-z0-9_-]{43}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionId:
+class SessionId(msgspec.Struct, frozen=True):
     """One session's id. Its ``repr`` shows the tag only.
 
     Attributes:
@@ -52,9 +52,14 @@ class SessionId:
     def __repr__(self) -> str:
         return f"<SessionId {self.tag}.…>"
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the id, in hexadecimal: all of it that Redis is ever told."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
     def key(self, keys: Keys) -> str:
         """Name of this session's hash in Redis: ``zdd:…:session:{<tag>}:s:<sha256 of the id>``."""
-        return keys.name("session", self.tag, "s", hashlib.sha256(self.text.encode()).hexdigest())
+        return keys.name("session", self.tag, "s", self.digest)
 
 
 def mint_id(tag: str) -> SessionId:
@@ -73,8 +78,7 @@ def random_tag() -> str:
     return secrets.token_urlsafe(_TAG_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a session lies in Redis; all of it in one slot.
 
     Attributes:
@@ -118,8 +122,14 @@ class Places:
 
     def place(self, identity: SessionId) -> Place:
         """Return where a session lies, or a rotation has taken it."""
-        successors = ((after := _derived(key, identity), self.key(after)) for key in self._rotation_keys)
-        return Place(identity, self.key(identity), self.index(identity.tag, identity.home), tuple(successors))
+        of_tag = self._homes[identity.home].name("session", identity.tag)
+        successors = [_derived(root, identity) for root in self._roots]
+        return Place(
+            identity,
+            f"{of_tag}:s:{identity.digest}",
+            f"{of_tag}:u",
+            tuple([(after, f"{of_tag}:s:{after.digest}") for after in successors]),
+        )
 
     def key(self, identity: SessionId) -> str:
         """Name the hash of a session."""
@@ -151,11 +161,13 @@ class Places:
         return tuple(urlsafe_b64encode(digest[:_TAG_BYTES]).decode() for digest in digests)
 
     @cached_property
-    def _rotation_keys(self) -> tuple[bytes, ...]:
-        return self._secrets().derive(ROTATION_LABEL)
+    def _roots(self) -> tuple[hmac.HMAC, ...]:
+        # Kept with their keys scheduled, and copied for each id: OpenSSL looks the algorithm up anew each time else.
+        return tuple(hmac.new(key, digestmod="sha256") for key in self._secrets().derive(ROTATION_LABEL))
 
 
-def _derived(key: bytes, identity: SessionId) -> SessionId:
-    digest = hmac.digest(key, identity.text.encode(), "sha256")
-    text = f"{identity.tag}.{urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+def _derived(root: hmac.HMAC, identity: SessionId) -> SessionId:
+    mac = root.copy()
+    mac.update(identity.text.encode())
+    text = f"{identity.tag}.{urlsafe_b64encode(mac.digest()).rstrip(b'=').decode()}"
     return SessionId(identity.tag, text, identity.home)

@@ -149,7 +149,7 @@ class Keeper:
             return plan.resume()
         return Plan(
             turn,
-            place=self.places.place,
+            place=lambda identity: self._place(turn, identity),
             mint=lambda: self._mint(turn),
             max_session=self._settings.max_session,
             cluster=store is not None and self.shelf is None and store.cluster,
@@ -231,8 +231,9 @@ class Keeper:
     def _note_written(self, wave: Sequence[Operation]) -> None:
         for operation in wave:
             written = operation.fields if isinstance(operation, Create) else getattr(operation, "sets", {})
-            self.counters["written_bytes"] += sum(map(len, written.values()))
-            if any(len(data) > LARGE_FIELD for data in written.values()):
+            sizes = [len(data) for data in written.values()]
+            self.counters["written_bytes"] += sum(sizes)
+            if max(sizes, default=0) > LARGE_FIELD:
                 if not self.counters["large"]:
                     name, data = max(written.items(), key=lambda pair: len(pair[1]))
                     logger.warning(
@@ -252,6 +253,7 @@ class Keeper:
 
     def _found(self, turn: Turn, place: Place, reply: Reply, stored: Stored) -> None:
         self._begin(turn, place.after(reply.moved), stored)
+        turn.place = place
         self.counters["rotations"] += reply.rotated
         self.counters["read_bytes"] += sum(map(len, stored.fields.values()))
         if reply.moved and turn.id is not None:
@@ -298,6 +300,10 @@ class Keeper:
         if turn.reserved is None or turn.reserved[0] != user:
             turn.reserved = (user, mint_id(self._tag(user)))
         return turn.reserved[1]
+
+    def _place(self, turn: Turn, identity: SessionId) -> Place:
+        known = turn.place
+        return known if known is not None and known.identity == identity else self.places.place(identity)
 
     def _mint(self, turn: Turn) -> SessionId:
         # Each id is asked for once: a create sent again under its own id would be taken for done.

@@ -7,8 +7,9 @@ any other form belong to a later release: they are kept by saves and taken along
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from zdd_sdk.errors import SessionTooLarge, SessionValueError
 
@@ -27,6 +28,7 @@ __all__ = [
     "device_of",
     "field_name",
     "read_stored",
+    "updated",
 ]
 
 LAYOUT = 1
@@ -50,8 +52,7 @@ MAX_FIELDS = 1024
 _DIGITS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """One session as Redis has it.
 
     Attributes:
@@ -107,13 +108,12 @@ def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
     fields: dict[str, bytes] = {}
     others: dict[bytes, bytes] = {}
     for name, data in raw.items():
-        if not name.startswith(ATTRIBUTE):
-            if not name.startswith(b"_"):
+        if name[:2] == ATTRIBUTE:
+            try:
+                fields[name[2:].decode()] = data
+            except UnicodeDecodeError:
                 others[name] = data
-            continue
-        try:
-            fields[name[len(ATTRIBUTE) :].decode()] = data
-        except UnicodeDecodeError:
+        elif name[:1] != b"_":
             others[name] = data
     user = raw.get(b"_u")
     return Stored(
@@ -132,6 +132,14 @@ def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
         device=raw.get(b"_i", b"").decode(errors="replace"),
         since=_number(raw, b"_e") or _number(raw, b"_c"),
     )
+
+
+def updated(fields: Mapping[str, bytes], sets: Mapping[str, bytes], deletes: Iterable[str]) -> dict[str, bytes]:
+    """Return the attributes with some set and some deleted; the rest byte for byte as it was."""
+    result = {**fields, **sets}
+    for name in deletes:
+        result.pop(name, None)
+    return result
 
 
 def changed_since(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> tuple[dict[str, bytes], set[str]]:
@@ -167,7 +175,8 @@ def check_size(fields: Mapping[str, bytes], limit: int) -> None:
     Raises:
         SessionTooLarge: more than ``limit`` bytes, or more than `MAX_FIELDS` attributes.
     """
-    size = sum(len(ATTRIBUTE) + len(name.encode()) + len(data) for name, data in fields.items())
+    names = len(ATTRIBUTE) * len(fields) + len("".join(fields).encode())
+    size = names + sum(map(len, fields.values()))
     if size > limit:
         largest = max(fields, key=lambda name: len(fields[name]))
         message = f"the session has {size} bytes, more than sessions.max_session = {limit}; largest field: {largest!r}"

@@ -1,10 +1,11 @@
-"""What may be asked about sessions, and what came back. Pure."""
+"""What may be asked about sessions, and what came back: structs, which cost a tenth of dataclasses to make. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import AS_CONFIGURED, Lifetime
@@ -24,16 +25,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """Read a session and, if less than 90 % of its idle time remains, prolong it; ``rotate`` it if that is due."""
 
     place: Place
     rotate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(msgspec.Struct, frozen=True):
     """Write a new session.
 
     Attributes:
@@ -59,8 +58,7 @@ class Create:
     since: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(msgspec.Struct, frozen=True):
     """Change some fields of a session that still exists; done once per ``token`` (8 bytes).
 
     Attributes:
@@ -79,11 +77,10 @@ class Save:
     deletes: Sequence[bytes]
     lifetime: Lifetime | None = None
     created: int = 0
-    expected: Mapping[bytes, bytes] = field(default_factory=dict)
+    expected: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """Turn a session into a marker.
 
     Attributes:
@@ -99,8 +96,7 @@ class Mark:
     vital: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     """End a session.
 
     Attributes:
@@ -112,15 +108,13 @@ class Delete:
     vital: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ListDevices:
+class ListDevices(msgspec.Struct, frozen=True):
     """Read the index of a user's sessions under one tag."""
 
     index: str
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(msgspec.Struct, frozen=True):
     """End every session of a user under one tag; done once per ``token``.
 
     Attributes:
@@ -136,8 +130,7 @@ class Revoke:
     keep: Place | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Dismiss:
+class Dismiss(msgspec.Struct, frozen=True):
     """End one device of a user; done once per ``token``.
 
     Attributes:
@@ -156,8 +149,7 @@ class Dismiss:
 Operation = Load | Create | Save | Mark | Delete | ListDevices | Revoke | Dismiss
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What came back for any operation.
 
     Attributes:
@@ -185,7 +177,7 @@ class Reply:
     ends: int = 0
     idle: int = 0
     revision: int = 0
-    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    fields: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     moved: int = 0
     rotated: bool = False
     since: int = 0

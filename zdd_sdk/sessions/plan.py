@@ -17,7 +17,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from zdd_sdk.errors import SessionConflict, ZddError
 from zdd_sdk.sessions.ids import Place, SessionId

@@ -9,7 +9,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from zdd_sdk.sessions.devices import Entry, write_entry
 from zdd_sdk.sessions.ids import Place

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from zdd_sdk.errors import SessionCrossSite, SessionError, SessionGone, SessionReadOnly, SessionUnavailable, ZddError
 from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.fields import Fields
-from zdd_sdk.sessions.ids import SessionId
+from zdd_sdk.sessions.ids import Place, SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import Stored, check_user
+from zdd_sdk.sessions.model import Stored, check_user, updated
 from zdd_sdk.sessions.operations import Reply
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Turn:
         ids: the well-formed ids the request carries; ``None`` until looked for.
         barred: this answer may not set a cookie: another site sent the request, and without our cookie.
         id: of the session that was loaded or created.
+        place: where the session that was loaded was looked for.
         stored: the session as Redis has it; ``None`` for a new one.
         user: who is logged in, changes of this request included.
         label: what the list of devices shows of a login.
@@ -79,6 +81,7 @@ class Turn:
         self.ids: tuple[SessionId, ...] | None = None
         self.barred = False
         self.id: SessionId | None = None
+        self.place: Place | None = None
         self.stored: Stored | None = None
         self.user: str | None = None
         self.label = ""
@@ -319,7 +322,6 @@ class Turn:
         self.conflicts += overtaken
         self.behind |= overtaken
         self.fields.saved(sets, deletes)
-        fields = {name: data for name, data in {**self.stored.fields, **sets}.items() if name not in deletes}
         flags = self.lifetime.flags if self.lifetime else self.stored.flags
         self.stored = replace(
             self.stored,
@@ -328,7 +330,7 @@ class Turn:
             idle=reply.idle,
             flags=flags,
             revision=reply.revision,
-            fields=fields,
+            fields=updated(self.stored.fields, sets, deletes),
         )
         if self.lifetime is not None and self.id is not None:
             self.issued, self.lifetime = (self.id, self.stored.max_age), None

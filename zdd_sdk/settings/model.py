@@ -225,9 +225,9 @@ class SessionSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             "`_user_id` in Flask, `user` in Starlette."
         ),
     ] = None
-    adopt_engine: Annotated[
-        str, Option("Django: the session engine that is taken over.")
-    ] = "django.contrib.sessions.backends.db"
+    adopt_engine: Annotated[str, Option("Django: the session engine that is taken over.")] = (
+        "django.contrib.sessions.backends.db"
+    )
 
 
 class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

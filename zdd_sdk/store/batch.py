@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from zdd_sdk.errors import StoreReplyError
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.url import Address
@@ -37,8 +39,7 @@ ABSENT = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"})
 come from a server that did not run the command, so that sending it again is safe."""
 
 
-@dataclass(slots=True)
-class Question:
+class Question(msgspec.Struct):
     """One call of an ask.
 
     Attributes:

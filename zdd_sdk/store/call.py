@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from zdd_sdk.errors import StoreReplyError
 
 __all__ = ["Call", "Script", "load_script"]
@@ -39,8 +41,7 @@ def load_script(package: str, name: str, prelude: str = "") -> Script:
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(msgspec.Struct, Generic[T], frozen=True):
     """One question to Redis.
 
     Attributes:

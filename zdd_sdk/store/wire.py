@@ -19,7 +19,9 @@ def encode_command(*words: bytes | str | float) -> bytes:
     Raises:
         TypeError: a word is neither bytes, text nor a number.
     """
-    parts = [word if type(word) is bytes else _encode_word(word) for word in words]
+    parts = [
+        word if type(word) is bytes else word.encode() if type(word) is str else _encode_word(word) for word in words
+    ]
     return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 

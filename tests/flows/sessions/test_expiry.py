@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.flows.sessions.visitor import Visitor, key_of, login, make_sessions, state, writing
 from zdd_sdk.sessions.calls import SPARE

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.flows.sessions.visitor import Visitor, key_of, login, logout, make_sessions, reading, state, writing
 from zdd_sdk.errors import SessionReadOnly, SessionUnavailable, StoreUnavailable
