@@ -6,9 +6,9 @@ the same time. So no step may believe its own copy: it has to *see* what its nei
 
 What is kept: with our session, a `Link`: the revision and the fingerprint (a hash of all fields, as the
 framework reads them) at which both copies were last known to be equal; and, as long as somebody is about to
-write the framework's copy, the fingerprint it will have then (``announced``). Where the framework keeps its
-session in the browser, a copy of the link lies beside it in a cookie of its own, because a browser that
-missed an answer, or sends two requests at once, shows an older cookie.
+write the framework's copy, the fingerprint it will have then (``announced``). A copy of the link lies in a cookie
+beside the framework's: a browser that missed an answer, or sends two requests at once, shows an older state, and
+without a link it has never been given a session of the framework whose absence could mean a logout.
 
 ====================  =============================  =========  ======================================================
 ours                  the framework's                verdict    what is done
@@ -153,7 +153,7 @@ class Sight:
         link: kept with ours.
         announced: fingerprints somebody was about to write.
         retired: ``final`` came by since both copies agreed: the framework's may be old, or gone.
-        browser: the link in the browser, where the framework's session lies there.
+        browser: the link in the browser; ``None``: it was never given a session of the framework by us.
         revoked: the request carries an id that Redis does not know, of a user who was logged out everywhere.
     """
 
@@ -191,7 +191,7 @@ def _judge_alone(step: Step, sight: Sight) -> Verdict:
 def _known(sight: Sight) -> set[str]:
     links = [link for link in (sight.link, sight.browser) if link is not None]
     known = {link.fingerprint for link in links} | sight.announced
-    if not links or sight.retired:
+    if sight.retired or sight.browser is None:
         known.add("")
     if taken_print(sight.legacy, sight.browser) in sight.announced:
         known.add(sight.legacy)

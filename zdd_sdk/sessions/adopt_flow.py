@@ -245,8 +245,8 @@ class Adoption(Opening):
             (agreed,) = await exchange.store.ask(call)
         except ZddError as error:
             logger.info("two copies agree and Redis could not be told: %s", error)
-            return True
-        if agreed and one.legacy.in_browser:
+            agreed = True  # what the browser is given is a pair all the same
+        if agreed:
             self._links.write(exchange, link.text, None if "b" in turn.stored.flags else self._life)
         return agreed
 

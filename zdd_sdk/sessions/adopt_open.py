@@ -12,7 +12,6 @@ from zdd_sdk.errors import RecordError, SessionTooLarge, SessionValueError, ZddE
 from zdd_sdk.http import Exchange
 from zdd_sdk.sessions.adopt import (
     RETIRED,
-    Link,
     Sight,
     Step,
     Verdict,
@@ -75,7 +74,7 @@ class Opening:
         Raises:
             SessionUnavailable: Redis is away, ours is the truth, and ``on_unavailable`` is ``fail``.
         """
-        one = Adopted(legacy, self._begin(exchange), browser=self._browser_link(exchange, legacy))
+        one = Adopted(legacy, self._begin(exchange), browser=read_link(self._links.values(exchange)))
         one.alone = not await self._load(exchange, one.turn)
         if not self._retired(one.turn):
             await self._read(one)
@@ -263,6 +262,3 @@ class Opening:
         one.unwritten = True
         self.tally.count("legacy_away")
         logger.warning("the framework's session store is away; ours goes on alone: %r", error)
-
-    def _browser_link(self, exchange: Exchange, legacy: Legacy) -> Link | None:
-        return read_link(self._links.values(exchange)) if legacy.in_browser else None
