@@ -148,10 +148,11 @@ class Worker:
 
     async def _trigger(self) -> None:
         """Be ready, and return when the drain is done; hypercorn awaits it from when it listens."""
-        self._application.outer.start()
         loop = asyncio.get_running_loop()
+        # First of all, as the default is to end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle, number)
+        self._application.outer.start()
         lifecycle = self.lifecycle
         lifecycle.on_drain(lambda: loop.call_soon_threadsafe(self._connections.say_goaway))
         lifecycle.check_keep_alive(self.config.keep_alive_timeout)
