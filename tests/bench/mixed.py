@@ -85,6 +85,11 @@ class Worker:
         found: dict[str, int] = (await self._send({"method": "STATS"}))["counters"]
         return found
 
+    async def rotates(self) -> bool:
+        """Whether it believes that all that live follow periodic rotations."""
+        found: bool = (await self._send({"method": "STATS"}))["rotates"]
+        return found
+
     async def recover(self) -> None:
         """Wait until it has seen that Redis is there again."""
         while (await self.ask("POST", "keep", {"name": "a", "value": "1"}, "")).status != 200:  # noqa: ASYNC110 - a poll
@@ -210,6 +215,7 @@ class Soak:
         for group, stacks in kinds.items():
             self.serving[group] = list(await asyncio.gather(*map(partial(self._worker, stack), stacks, "12")))
         await self._roll_back(stack)
+        self.rotations.clear()
 
     async def _worker(self, stack: AsyncExitStack, kind: str, release: str, tree: Path = ROOT) -> Worker:
         worker = await Worker.start(kind, release, self.options(release), tree)
@@ -217,9 +223,15 @@ class Soak:
         return worker
 
     async def _roll_back(self, stack: AsyncExitStack) -> None:
-        """Have release 0 serve, too."""
+        """Have release 0 serve, too, once the others have heard of it: as a router waits until it is ready."""
         if self.before:
-            self.serving["fastapi"].append(await self._worker(stack, "fastapi", "0", self.before))
+            back = await self._worker(stack, "fastapi", "0", self.before)
+            others = [worker for workers in self.serving.values() for worker in workers]
+            while any([await worker.rotates() for worker in others]):  # noqa: ASYNC110 - a poll
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(1)  # what was under way with an id of before is over
+            await self._note_rotations("until 0 is heard of")
+            self.serving["fastapi"].append(back)
 
     async def _phases(self, stack: AsyncExitStack) -> None:
         third = (self.plan.seconds - self.plan.pause) / 3
@@ -235,10 +247,6 @@ class Soak:
         await self._note_rotations("1 and 2")
         if self.before:
             await self._roll_back(stack)
-            await asyncio.sleep(
-                self.plan.ttl * 0.4
-            )  # until the others have heard of it; it serves from its first answer on
-            await self._note_rotations("until 0 is heard of")
             await self._age_for(third)
             await self._note_rotations("0 again")
 

@@ -72,9 +72,10 @@ def main() -> None:
 def stats(stack: Stack) -> dict[str, Any]:
     """What the service has counted, and whether all that live follow rotations."""
     if stack.zdd is None:
-        return {"counters": {}}
+        return {"counters": {}, "rotates": False}
     counters = stack.zdd.sessions.counters
-    return {"counters": {name: value for name, value in counters.items() if isinstance(value, int)}}
+    rotates = getattr(stack.zdd, "_all_follow_rotations", bool)()  # release 0 has none
+    return {"counters": {name: value for name, value in counters.items() if isinstance(value, int)}, "rotates": rotates}
 
 
 if __name__ == "__main__":
