@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zdd_sdk.lifecycle import serving
+from zdd_sdk.lifecycle.core import _lifecycles
 from zdd_sdk.settings import StoreSettings
 from zdd_sdk.store.engine import Engine, start_engine
 from zdd_sdk.store.keys import Keys
@@ -21,6 +23,18 @@ pytest_plugins = ["pytester"]
 if not any(point.name == "zdd" for point in entry_points(group="pytest11")):
     # This tree is on the path and not installed; where it is, pytest has loaded the plugin already.
     pytest_plugins.append("zdd_sdk.testing.plugin")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_serves_on() -> Iterator[None]:
+    """End what the test has started, so that its threads do not tick beside all later tests."""
+    known, starters = set(_lifecycles), list(serving._starters)
+    yield
+    serving._starters[:] = starters
+    for lifecycle in set(_lifecycles) - known:
+        if lifecycle.started:
+            lifecycle.stop(0.0)
+
 
 ROOMY = {"connect_timeout": 5.0, "operation_timeout": 5.0, "total_timeout": 10.0}
 """Time limits for tests of behaviour, far above the defaults: a busy machine must not fail them."""

