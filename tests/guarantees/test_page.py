@@ -29,5 +29,7 @@ def test_what_it_names_exists() -> None:
 
 def test_it_names_every_test() -> None:
     found = {f"{file}::{name}" for file, name in named(PAGE.read_text())}
-    wanted = {f"{file}::{name}" for file in OF_THE_SUITE for name in functions_of(HERE / file) if name.startswith("test_")}
+    wanted = {
+        f"{file}::{name}" for file in OF_THE_SUITE for name in functions_of(HERE / file) if name.startswith("test_")
+    }
     assert wanted - DETAILS <= found
