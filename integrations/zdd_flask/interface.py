@@ -146,7 +146,7 @@ class ZddSessionInterface(SessionInterface):
             session.visit.name_cookie()
 
     def _emptied(self, session: ZddSession, turn: Turn) -> bool:
-        return turn.id is not None and turn.user is None and session.modified and not len(turn.fields)
+        return turn.id is not None and turn.user is None and not len(turn.fields) and session.modified
 
     def _renew_life(self, app: Flask, session: ZddSession, turn: Turn) -> None:
         life = app.permanent_session_lifetime
@@ -161,7 +161,7 @@ class ZddSessionInterface(SessionInterface):
         stored = turn.stored
         if stored is None or turn.renewal is not Renewal.NONE:
             return True
-        if session.modified and session.permanent is ("b" in stored.flags):
+        if session.permanent is ("b" in stored.flags) and session.modified:
             return True
         refresh = app.config["SESSION_REFRESH_EACH_REQUEST"]
         if refresh is True:

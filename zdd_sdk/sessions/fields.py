@@ -46,11 +46,13 @@ class Fields:
         return self._written.get(name, b"") is not None and (name in self._written or name in self._stored)
 
     def __iter__(self) -> Iterator[str]:
-        yield from [name for name in self._stored if self._written.get(name, b"") is not None]
-        yield from [name for name, data in self._written.items() if data is not None and name not in self._stored]
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._names())
+
+    def _names(self) -> list[str]:
+        return [name for name, data in {**self._stored, **self._written}.items() if data is not None]
 
     def describe(self, name: str, form: Form) -> None:
         """Have a field read and written in a form of its own, for the rest of the request.

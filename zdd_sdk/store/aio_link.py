@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.link import Budget, Limits, Link, Login, as_reply_error, connection_options, pack, unconnected
+from zdd_sdk.store.link import Budget, Limits, Link, Login, connection_options, pack, unconnected
 from zdd_sdk.store.patience import Patience
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
+from zdd_sdk.store.wire import CHUNK, UNFINISHED, Replies
 
 __all__ = ["AsyncioNetwork"]
 
@@ -80,6 +80,7 @@ class AsyncioLink:
         self.transport = connection.transport
         self.stream = connection.stream
         self.writer = connection.writer
+        self._replies = Replies()
         self.timed_out = False
         self._poll = select.poll()
         self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -90,21 +91,23 @@ class AsyncioLink:
         try:
             self.writer.write(packed)
             await self.writer.drain()
-        except (RedisError, OSError) as error:
+        except OSError as error:
             raise self._broken() from error
 
     async def receive(self) -> Any:
         """Read one reply."""
         try:
-            return await self.connection.read_response(disconnect_on_error=False)
-        except (RedisError, OSError) as error:
-            if reply := as_reply_error(error):
-                return reply
+            while (reply := self._replies.next()) is UNFINISHED:
+                if not (data := await self.stream.read(CHUNK)):
+                    raise ConnectionResetError
+                self._replies.feed(data)
+        except (OSError, ValueError) as error:
             raise self._broken() from error
+        return reply
 
     async def fresh(self) -> bool:
         """Whether the server has neither closed the connection nor sent what nobody asked for."""
-        if self.transport.is_closing() or self.stream.at_eof():
+        if self.transport.is_closing() or self.stream.at_eof() or not self._replies.empty:
             return False
         if not self._poll.poll(0):
             return True

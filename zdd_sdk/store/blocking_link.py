@@ -18,9 +18,10 @@ from redis.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.link import Budget, Limits, Link, Login, as_reply_error, connection_options, pack, unconnected
+from zdd_sdk.store.link import Budget, Limits, Link, Login, connection_options, pack, unconnected
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
+from zdd_sdk.store.wire import CHUNK, UNFINISHED, Replies
 
 __all__ = ["BlockingNetwork"]
 
@@ -109,6 +110,7 @@ class BlockingLink:
         self.ended = False
         assert connection.bounded is not None  # noqa: S101 - connect() has just returned
         self.socket = connection.bounded
+        self._replies = Replies()
         self._poll = select.poll()
         self._poll.register(self.socket.fileno(), select.POLLIN)
 
@@ -117,21 +119,23 @@ class BlockingLink:
         packed = pack(commands)
         try:
             self.socket.sendall(packed)
-        except (RedisError, OSError) as error:
+        except OSError as error:
             raise _broken(self.address, error, self.socket.deadline) from error
 
     async def receive(self) -> Any:
         """Read one reply."""
         try:
-            return self._connection.read_response(disconnect_on_error=False)
-        except (RedisError, OSError) as error:
-            if reply := as_reply_error(error):
-                return reply
+            while (reply := self._replies.next()) is UNFINISHED:
+                if not (data := self.socket.recv(CHUNK)):
+                    raise ConnectionResetError
+                self._replies.feed(data)
+        except (OSError, ValueError) as error:
             raise _broken(self.address, error, self.socket.deadline) from error
+        return reply
 
     def fresh(self) -> bool:
         """Whether the server has neither closed the connection nor sent what nobody asked for."""
-        return not self._poll.poll(0) or self._only_tickets()
+        return self._replies.empty and (not self._poll.poll(0) or self._only_tickets())
 
     def close(self) -> None:
         """Close at once."""

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from zdd_sdk.errors import SettingsError
 
 __all__ = ["Address", "Target", "is_embedded", "parse_url"]
@@ -40,8 +42,7 @@ _LAST_PORT = 65535
 _QUERY = ("db", "engine", "sentinel_password", "sentinel_username")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
+class Address(msgspec.Struct, frozen=True, order=True):
     """Where one server listens: a host and a port, or the path of a Unix socket."""
 
     host: str
