@@ -215,3 +215,26 @@ def test_a_login_elsewhere_is_not_lost_to_parallel_requests(store, in_browser, p
         answer = run(history.services[release].handle(history.browser.cookies, act(("read", "", 0))))
         history.browser.take(answer)
         assert answer.seen.get("user") == "ada"
+
+
+@pytest.mark.parametrize("in_browser", [False, True], ids=["row", "cookie"])
+@pytest.mark.parametrize("release", ["mirror", "lead", "final"])
+def test_a_copy_that_ended_under_final_is_no_logout(store, in_browser, release):
+    """Nobody writes it any more, so it grows old and is gone one day; a step back has it written anew."""
+    history = History(store, in_browser=in_browser)
+    history.ask("lead", ("login", "ada", 0))
+    history.ask("final", ("write", "a", 1))
+    del history.browser.cookies["legacy"]
+    history.ask(release, ("read", "", 0))
+    assert release == "final" or "legacy" in history.browser.cookies
+
+
+@pytest.mark.parametrize("in_browser", [False, True], ids=["row", "cookie"])
+@pytest.mark.parametrize("release", ["mirror", "lead", "final"])
+def test_control_a_copy_that_ended_before_final_is_a_logout(store, in_browser, release):
+    history = History(store, in_browser=in_browser)
+    history.ask("lead", ("login", "ada", 0))
+    del history.browser.cookies["legacy"]
+    history.expected = {}
+    history.ask(release, ("read", "", 0))
+    assert history.browser.cookies == {}
