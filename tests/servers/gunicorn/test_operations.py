@@ -69,7 +69,7 @@ def test_sigusr2_upgrades_without_a_loss(tmp_path: Path) -> None:
     """The old arbiter's workers leave at once and mute nothing: the new one's accept at the same socket."""
     pidfile = tmp_path / "pid"
     with (
-        gunicorn("gthread", tmp_path, "--pid", str(pidfile), count=2, lag="20s") as server,
+        gunicorn("gthread", tmp_path, "--pid", str(pidfile), "--keep-alive", "20", count=2, lag="20s") as server,
         Traffic(server.port, server.port, clients=8) as traffic,
     ):
         server.signal(signal.SIGUSR2)

@@ -92,12 +92,16 @@ def test_plain_hypercorn_resets_late_connections(tmp_path: Path) -> None:
 
 def test_plain_hypercorn_drops_requests_in_flight_with_several_workers(tmp_path: Path) -> None:
     """Its parent ends the others as soon as one has ended."""
-    with hypercorn(tmp_path, "-w", "2", stock=True) as server, Client(server.port) as slow:
-        slow.send("/slow")
-        time.sleep(0.4)
-        server.signal()
-        with pytest.raises(ConnectionError):
-            slow.reply()
+    for _ in range(5):
+        with hypercorn(tmp_path, "-w", "2", stock=True) as server, Client(server.port) as slow:
+            slow.send("/slow")
+            time.sleep(0.4)
+            server.signal()
+            try:
+                slow.reply()
+            except ConnectionError:
+                return
+    pytest.fail("plain hypercorn dropped nothing in 5 runs: this test cannot see a loss")
 
 
 def test_keep_alive_clients_notice_nothing(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def test_workers_share_the_instance(tmp_path: Path) -> None:
     with serving(ZDD, tmp_path, workers=2) as server:
         (instance,) = server.run_dir.iterdir()
         assert instance.name.endswith(f"-{server.process.pid}")
-        assert {file.name for file in instance.iterdir()} == {f"worker-{pid}" for pid in _workers(server, 2)}
+        names = {f"worker-{pid}" for pid in _workers(server, 2)} | {f"parent-{server.process.pid}"}
+        assert {file.name for file in instance.iterdir()} == names
         server.signal()
         assert server.wait() == 0
         assert not instance.exists()
