@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from zdd_sdk.errors import StoreReplyError, StoreUnavailable
 from zdd_sdk.store.batch import (
     ABSENT,
@@ -32,8 +34,7 @@ _HOPELESS = frozenset({"busy", "rejected", "open"})
 """Reasons that a second attempt within half a second does not change."""
 
 
-@dataclass(slots=True)
-class Parcel:
+class Parcel(msgspec.Struct):
     """What one wave sends to one server."""
 
     address: Address
