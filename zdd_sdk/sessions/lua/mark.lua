@@ -11,9 +11,8 @@ if #fields == 0 then
   key, fields = KEYS[at], redis.call('HGETALL', KEYS[at])
 end
 local meta = paired(fields)
-local gone = revoked(meta)
-unlist(key, meta['_i'])
-if gone then
+if revoked(meta) then
+  unlist(key, meta['_i'])
   redis.call('DEL', key)
   return {'none'}
 end
@@ -22,8 +21,6 @@ if meta['_g'] == ARGV[2] or ARGV[3] ~= '1' or not meta['_c'] then fields = {} en
 if meta['_k'] and ARGV[3] == '1' then return meta['_c'] and {'ok', fields, text(since_of(meta))} or {'none'} end
 
 local grace = tonumber(ARGV[1])
-if grace == 0 or ARGV[3] ~= '1' then redis.call('DEL', key) end
-if grace == 0 then return {'ok', fields, text(since_of(meta))} end
 local marker = {'_k', 'm', '_x', text(now + grace), '_g', meta['_g'] or '0'}
 for _, name in ipairs({'_o', '_p'}) do -- an id of before a rotation leads here, too
   if meta[name] then
@@ -31,7 +28,11 @@ for _, name in ipairs({'_o', '_p'}) do -- an id of before a rotation leads here,
     marker[#marker + 1] = meta[name]
   end
 end
+-- The first write, because a full Redis refuses only that: then it has refused what the session became, too.
 local done = redis.pcall('HSET', key, unpack(marker))
 if type(done) == 'table' and done.err then return {'error', done.err} end
-redis.call('PEXPIRE', key, ARGV[1])
+unlist(key, meta['_i'])
+if grace == 0 or ARGV[3] ~= '1' then redis.call('DEL', key) end
+if grace > 0 and ARGV[3] ~= '1' then redis.call('HSET', key, unpack(marker)) end
+if grace > 0 then redis.call('PEXPIRE', key, ARGV[1]) end
 return {'ok', fields, text(since_of(meta))}
