@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, ClassVar
 
+from gunicorn.errors import AppImportError
+
+from zdd_sdk.errors import ZddError
 from zdd_sdk.lifecycle.core import Lifecycle
 from zdd_sdk.lifecycle.model import MARGIN, Phase, State, drain_phase
 from zdd_sdk.lifecycle.servers.own import adopt_lifecycle
@@ -148,10 +151,18 @@ class DrainingWorker(_GunicornWorker):  # type: ignore[misc]
     # What gunicorn calls
 
     def load_wsgi(self) -> None:
-        """Load the application, wrap it, and let it start what it needs; a `ZddError` ends the worker."""
+        """Load the application, wrap it, and let it start what it needs.
+
+        Raises:
+            AppImportError: it refuses to serve; gunicorn prints one line and ends, instead of trying again.
+        """
         super().load_wsgi()
         self.outer = self.wrap(adopt_lifecycle("gunicorn", parent=os.getppid()))
-        begin_serving()
+        try:
+            begin_serving()
+        except ZddError as error:
+            message = f"zdd: {error}"
+            raise AppImportError(message) from error
 
     def wrap(self, lifecycle: Lifecycle) -> Any:
         """Wrap the loaded application and return the wrapper."""
