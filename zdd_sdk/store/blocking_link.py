@@ -19,58 +19,13 @@ from redis.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
+from zdd_sdk.store.deadline import LAST_LOOK, BoundedSocket, Deadline
 from zdd_sdk.store.link import Budget, Limits, Link, Login, connection_options, pack, unconnected
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
 from zdd_sdk.store.wire import CHUNK, UNFINISHED, Replies
 
 __all__ = ["BlockingNetwork"]
-
-_LAST_LOOK = 0.001
-"""Seconds granted to a read whose deadline has passed: a thread that could not run finds its reply waiting."""
-
-
-class Deadline:
-    """A `Budget` by the monotonic clock."""
-
-    __slots__ = ("end",)
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds left, negative when used up."""
-        return self.end - time.monotonic()
-
-    def part(self, seconds: float) -> Deadline:
-        """A budget of at most ``seconds`` inside this one."""
-        return Deadline(min(seconds, self.left()))
-
-
-class BoundedSocket:
-    """A socket on which nothing waits beyond ``deadline``, however the bytes trickle in."""
-
-    def __init__(self, inner: socket.socket, deadline: float) -> None:
-        self.inner = inner
-        self.deadline = deadline
-        self.sendall = self._bounded(inner.sendall)
-        self.recv = self._bounded(inner.recv)
-        self.recv_into = self._bounded(inner.recv_into)
-        self.close = inner.close
-        self.shutdown = inner.shutdown
-        self.fileno = inner.fileno
-
-    def settimeout(self, seconds: float | None) -> None:
-        """Ignored: the deadline rules. redis-py calls it."""
-
-    def _bounded(self, method: Any) -> Any:
-        settimeout, monotonic = self.inner.settimeout, time.monotonic
-
-        def call(*arguments: Any) -> Any:
-            settimeout(None if self.deadline == inf else max(self.deadline - monotonic(), _LAST_LOOK))
-            return method(*arguments)
-
-        return call
 
 
 class BlockingConnection(AbstractConnection):
@@ -336,7 +291,7 @@ def _dial(endpoints: tuple[Endpoint, ...], deadline: float) -> socket.socket:
         endpoint = endpoints[-left]
         raw = socket.socket(endpoint.family, socket.SOCK_STREAM)
         try:
-            raw.settimeout(max((deadline - time.monotonic()) / left, _LAST_LOOK))
+            raw.settimeout(max((deadline - time.monotonic()) / left, LAST_LOOK))
             raw.connect(endpoint.address)
         except OSError:
             raw.close()
@@ -354,7 +309,7 @@ def _dial(endpoints: tuple[Endpoint, ...], deadline: float) -> socket.socket:
 def _wrap(raw: socket.socket, login: Login, address: Address, deadline: float) -> socket.socket:
     if login.tls is None:
         return raw
-    raw.settimeout(max(deadline - time.monotonic(), _LAST_LOOK))
+    raw.settimeout(max(deadline - time.monotonic(), LAST_LOOK))
     try:
         return login.tls.wrap_socket(raw, server_hostname=address.host)
     except OSError:
