@@ -81,7 +81,8 @@ class Framework:
 
     def __init__(self, world: World, cookie: str | None) -> None:
         self._world, self._cookie = world, cookie
-        self.in_browser, self.lifetime = world.in_browser, None
+        self.in_browser = world.in_browser
+        self.lifetime: float | None = None
         self.answer: dict[str, str | None] = {}
         self.left: dict[str, Any] | None = None
         self.changed = False
