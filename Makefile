@@ -82,7 +82,7 @@ mixed: $(VENV)/.group-test ## 1,000 users of two releases at once on three frame
 servers: $(VENV)/.group-test ## the tests of servers with every worker and parser, where `make test` takes a sample (15 minutes)
 	ZDD_TEST_ALL_WORKERS=1 $(BIN)/python -m pytest -q tests/servers $(ARGS)
 
-adoption: $(VENV)/.group-test ## take over the sessions of every framework and give them back, 1,000 users (30 minutes; see ARGS)
+adoption: $(VENV)/.group-test ## take over the sessions of every framework and give them back, 1,000 users (15 minutes; see ARGS)
 	$(BIN)/python tests/bench/adoption.py $(ARGS)
 
 restarts: $(VENV)/.group-test ## restart every server 20 times under load in each router, and the stock ones (hours; see ARGS)
