@@ -235,7 +235,7 @@ def _fenced(call: Call[Any]) -> Call[Any]:
         except Exception as error:  # noqa: BLE001 - handed to the part it belongs to
             return error
 
-    return replace(call, read=read, on_error=call.on_error or _as_value)
+    return msgspec.structs.replace(call, read=read, on_error=call.on_error or _as_value)
 
 
 def _as_value(error: StoreReplyError) -> StoreReplyError:
