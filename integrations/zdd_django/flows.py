@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.functional import cached_property
 from django.utils.module_loading import import_string
 
+from zdd_django.lifetimes import lifetime_of
 from zdd_django.service import get_zdd
 from zdd_sdk.errors import RecordError, SessionGone, SessionUnavailable
 from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.sessions.attributes import Attributes
 from zdd_sdk.sessions.devices import label_of
 from zdd_sdk.sessions.ids import SessionId, parse_id
-from zdd_sdk.sessions.lifetime import Lifetime, choose_lifetime
 from zdd_sdk.sessions.operations import Load
 from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.store import Store
@@ -276,7 +275,7 @@ class SessionFlows(SessionBase):
             turn.user = user
         terms = (_peek(turn, _EXPIRY), self.get_session_cookie_age())
         if terms != self._terms and turn.savable:
-            turn.live(_lifetime(*terms))
+            turn.live(lifetime_of(*terms))
 
 
 class SessionEnded(UpdateError, SessionInterrupted):
@@ -340,15 +339,3 @@ def user_of(turn: Turn) -> str | None:
     except RecordError:
         return turn.user
     return None if user is None else str(user)
-
-
-def _lifetime(expiry: float | str | None, age: int) -> Lifetime:
-    """Read what `SessionBase.set_expiry` has kept: seconds, a moment, 0 for the browser's run, or nothing."""
-    own = None if age == settings.SESSION_COOKIE_AGE else age
-    if isinstance(expiry, str):
-        moment = dt.datetime.fromisoformat(expiry).astimezone()
-        left = (moment - dt.datetime.now(dt.UTC)).total_seconds()
-        return choose_lifetime(max(left, 1), moment, browser=False)
-    if not expiry:
-        return choose_lifetime(own, None, browser=expiry == 0)
-    return choose_lifetime(expiry, None, browser=False)

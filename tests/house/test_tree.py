@@ -28,4 +28,4 @@ def test_control_a_private_place_is_seen():
     user, index = "root", "pypi"
     assert private_places(f"see /{user}/notes") != []
     assert private_places(f"from https://{index}.org/simple") != []
-    assert private_places("a path such as /srv/shop or src/work/shop") == []
+    assert private_places(f"a path such as /srv/shop or src/{user}/shop") == []

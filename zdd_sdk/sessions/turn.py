@@ -96,8 +96,7 @@ class Turn:
         self.extra: Mapping[bytes, bytes] = {}
         self.guarded = False
         self.leaving: tuple[SessionId, ...] = ()
-        self.emptied = False
-        self.ended = False
+        self.emptied = self.ended = False
         self._issued: tuple[SessionId, int | None] | None = None
         self._until: float | None = None
         self._came: SessionId | None = None
@@ -108,8 +107,7 @@ class Turn:
         self.failure: ZddError | None = None
         self._saves = 0
         self.unfinished: Plan | None = None
-        self.closed = False
-        self.told = False
+        self.closed = self.told = False
 
     @property
     def issued(self) -> tuple[SessionId, int | None] | None:

@@ -1,10 +1,9 @@
-"""Asyncio connections: streams under redis-py's protocol code, limited by patience, and their pool."""
+"""Asyncio connections: streams that redis-py logs in, limited by patience, and their pool."""
 
 from __future__ import annotations
 
 import asyncio
 import select
-import socket
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 
 from zdd_sdk.errors import StoreUnavailable
+from zdd_sdk.store.aio_dial import dial, resolve
 from zdd_sdk.store.link import Budget, Limits, Link, Login, connection_options, pack, unconnected
 from zdd_sdk.store.patience import Patience
-from zdd_sdk.store.resolve import Endpoint, Resolver
+from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.url import Address
 from zdd_sdk.store.wire import CHUNK, UNFINISHED, Replies
 
@@ -53,7 +53,7 @@ class AsyncioConnection(AbstractConnection):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        raw = await _dial(await _resolve(self.resolver, self.address), loop)
+        raw = await dial(await resolve(self.resolver, self.address), loop)
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         tls, host = self.login.tls, self.address.host if self.login.tls else None
@@ -315,41 +315,3 @@ class AsyncioNetwork:
         if pool is None:
             pool = self._pools[address, role] = AsyncioPool(address, self._limits.pool_size(role))
         return pool
-
-
-async def _resolve(resolver: Resolver, address: Address) -> tuple[Endpoint, ...]:
-    if known := resolver.known(address):
-        return known
-    lookup = asyncio.wrap_future(resolver.look_up(address))
-    old = resolver.remembered(address)
-    # With an old answer at hand the resolver gets a moment only: connecting needs the rest of the time.
-    await asyncio.wait([lookup], timeout=0.05 if old else None)
-    if lookup.done() and not lookup.exception():
-        return lookup.result()
-    if old:
-        return old
-    message = f"the name {address.host} was not resolved: {lookup.exception()}"
-    raise StoreUnavailable(message, reason="unresolved")
-
-
-async def _dial(endpoints: tuple[Endpoint, ...], loop: asyncio.AbstractEventLoop) -> socket.socket:
-    for left in range(len(endpoints), 0, -1):
-        endpoint = endpoints[-left]
-        raw = socket.socket(endpoint.family, socket.SOCK_STREAM)
-        raw.setblocking(False)
-        try:
-            await asyncio.wait_for(loop.sock_connect(raw, endpoint.address), None if left == 1 else 0.05)
-        except OSError:
-            raw.close()
-            if left == 1:
-                raise
-            continue
-        except BaseException:
-            raw.close()
-            raise
-        if endpoint.family != socket.AF_UNIX:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return raw
-    message = "the name has no address"
-    raise OSError(message)

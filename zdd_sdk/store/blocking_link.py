@@ -1,4 +1,4 @@
-"""Blocking connections: sockets with a hard deadline under redis-py's protocol code, and their pool."""
+"""Blocking connections: sockets with a hard deadline that redis-py logs in, and their pool."""
 
 from __future__ import annotations
 
