@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,15 @@ def rehearsed(directory: Path, made: Plan) -> tuple[Result, Summary]:
 
 @contextlib.contextmanager
 def nothing_left(mark: str) -> Iterator[None]:
-    """Mark every process started inside, and assert that none is left."""
+    """Mark every process started inside, and assert that none is left, dying ones waited for."""
     os.environ["REHEARSAL_TEST"] = mark
     try:
         yield
     finally:
         del os.environ["REHEARSAL_TEST"]
+        deadline = time.monotonic() + 10
+        while marked(mark) and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert marked(mark) == []
 
 

@@ -132,8 +132,8 @@ def test_behind_nginx_nothing_is_lost_and_the_release_is_known(tmp_path: Path) -
 def test_a_server_that_never_is_ready_ends_it_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(RehearsalError, match=r"(?s)old-\d exited with .*Could not import module"):
         rehearsed(tmp_path, plan(UVICORN.replace("plain:app", "missing:app")))
-    with pytest.raises(RehearsalError, match=r"(?s)was not ready after 1 s.*stubborn server starts"):
-        rehearsed(tmp_path, plan(STUBBORN, scenario="glance.py", env={"NEVER_READY": "1"}, ready_timeout=1.0))
+    with pytest.raises(RehearsalError, match=r"(?s)was not ready after 3 s.*stubborn server starts"):
+        rehearsed(tmp_path, plan(STUBBORN, scenario="glance.py", env={"NEVER_READY": "1"}, ready_timeout=3.0))
     broken = ReleasePlan(side="new", label="2", command=STUBBORN.replace("stubborn.py", "missing.py"))
     with pytest.raises(RehearsalError, match="new-1 exited with 2"):
         rehearsed(tmp_path, plan(UVICORN, new=broken))

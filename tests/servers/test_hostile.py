@@ -331,6 +331,7 @@ def test_a_session_that_cannot_be_kept_is_a_typed_answer_and_one_line_in_the_log
     assert "basket" in detail(reply)
     assert told(ada.ask("/me"))["fields"] == {"cart": "tea"}
     assert site.keys() == before
+    site.server.wait_for("basket", "".join(site.server.output[:seen]).count("basket") + 1)
     said = site.server.output[seen:]
     assert sum("basket" in line for line in said) == 1, said
     assert "Traceback" not in "".join(said)
