@@ -14,6 +14,7 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
     * RecordUndecodable                     its bytes are not what the frame says
     * RecordTooNew                          a newer release wrote it in a format this one cannot read
     * RecordSealed                          it is encrypted and cannot be opened here
+    * RecordNotSealed                       it is not encrypted, where nothing else is read
   * SessionError(RuntimeError)
     * SessionGone                           logged out or expired while the request ran
     * SessionConflict                       a field is not what it was expected to be
@@ -44,6 +45,7 @@ __all__ = [
     "LifecycleError",
     "MissingExtra",
     "RecordError",
+    "RecordNotSealed",
     "RecordSealed",
     "RecordTooNew",
     "RecordUndecodable",
@@ -176,6 +178,12 @@ class RecordSealed(RecordError):
     """A stored value is encrypted and cannot be opened: no key of it here, bytes changed, or no package for it."""
 
     code = "record-sealed"
+
+
+class RecordNotSealed(RecordError):
+    """A stored value is not encrypted, and this release reads only what is."""
+
+    code = "record-not-sealed"
 
 
 class SessionError(ZddError, RuntimeError):

@@ -284,11 +284,11 @@ def check_settings(settings: SessionSettings) -> None:
 
     Raises:
         SettingsError: an option has a value that cannot work.
-        MissingExtra: ``encrypt`` is on, and ``cryptography`` is not installed.
+        MissingExtra: ``encrypt`` is not off, and ``cryptography`` is not installed.
     """
     CookieJar(settings)
     other_homes(settings)
-    if settings.encrypt == "on":
+    if settings.encrypt != "off":
         check_encryption()
     if not 0 <= settings.login_grace <= _MAX_GRACE:
         message = f"sessions.login_grace cannot be {settings.login_grace:g}s: 0 to {_MAX_GRACE:g} s"

@@ -1,15 +1,18 @@
-"""`Envelope`: attributes as they lie in Redis: as the codec wrote them, or encrypted. Readers always read both."""
+"""`Envelope`: attributes as they lie in Redis: as the codec wrote them, or encrypted. Readers read both, unless told not to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from zdd_sdk.errors import MissingExtra, RecordSealed
+from zdd_sdk.errors import MissingExtra, RecordNotSealed, RecordSealed
 from zdd_sdk.secrets import Seal, Secrets
 from zdd_sdk.store import Keys
-from zdd_sdk.store.record import is_sealed, open_frame, seal_frame
+from zdd_sdk.store.record import is_sealed, open_frame, seal_frame, unframe
 
-__all__ = ["SEAL_LABEL", "Envelope"]
+__all__ = ["SEAL_LABEL", "Encrypt", "Envelope"]
+
+Encrypt = Literal["off", "on", "required"]
 
 SEAL_LABEL = "session-field-seal"
 """HKDF label of the keys that encrypt attributes."""
@@ -23,12 +26,12 @@ class Envelope:
     move the session as a whole.
 
     Args:
-        encrypt: whether what is written is encrypted.
+        encrypt: ``off``, ``on`` (what is written is encrypted) or ``required`` (and nothing else is read).
         secrets: returns the root secrets; asked at the first attribute that is encrypted.
         homes: service and environment, first where the session lies, then where sessions may come from.
     """
 
-    def __init__(self, *, encrypt: bool, secrets: Callable[[], Secrets], homes: Sequence[Keys]) -> None:
+    def __init__(self, *, encrypt: Encrypt, secrets: Callable[[], Secrets], homes: Sequence[Keys]) -> None:
         self._encrypt = encrypt
         self._secrets = secrets
         self._homes = tuple(homes)
@@ -43,15 +46,23 @@ class Envelope:
 
     def wrap(self, name: str, data: bytes) -> bytes:
         """Return an encoded attribute as it is to be stored."""
-        return seal_frame(data, self._sealing(), _context(self._homes[0], name)) if self._encrypt else data
+        return seal_frame(data, self._sealing(), _context(self._homes[0], name)) if self._encrypt != "off" else data
 
     def unwrap(self, name: str, data: bytes) -> bytes:
         """Return the encoded attribute of stored bytes.
 
         Raises:
             RecordSealed: it is encrypted and cannot be opened.
+            RecordNotSealed: it is not encrypted, and has to be.
+            RecordTooNew, RecordUndecodable: it has to be, and what it is cannot be told.
         """
-        return self._open(name, data)[1] if is_sealed(data) else data
+        if is_sealed(data):
+            return self._open(name, data)[1]
+        if self._encrypt == "required":
+            unframe(data)
+            message = "it is not encrypted, and sessions.encrypt = required takes nothing else"
+            raise RecordNotSealed(message)
+        return data
 
     def moved(self, name: str, data: bytes) -> bytes:
         """Return stored bytes of another home as they are to be stored in this one; what cannot be opened as it is."""

@@ -73,7 +73,7 @@ class Keeper:
         # In stock mode sessions live no longer than this process, and so do the secrets their names are derived from.
         passing = Secrets([random.token_hex(MIN_SECRET_BYTES)])
         self.places = Places(self._homes, (lambda: passing) if stock else secrets)
-        self._envelope = Envelope(encrypt=settings.encrypt == "on", secrets=secrets, homes=self._homes)
+        self._envelope = Envelope(encrypt=settings.encrypt, secrets=secrets, homes=self._homes)
         self.shelf = Shelf(settings, release) if stock else None
         self._copies = StaleCopies(time.monotonic) if settings.on_unavailable == "stale" and not stock else None
         self.counters: dict[str, Any] = {

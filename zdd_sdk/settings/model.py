@@ -198,8 +198,11 @@ class SessionSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = "fail"
     save_on_error: Annotated[bool, Option("Save the session of a request that is answered with 5xx.")] = False
     encrypt: Annotated[
-        Literal["off", "on"],
-        Option("Encrypt what is written (AES-256-GCM, keys from ZDD_SECRET; extra `crypto`); both are always read."),
+        Literal["off", "on", "required"],
+        Option(
+            "Encrypt what is written (AES-256-GCM, keys from ZDD_SECRET; extra `crypto`). Both are read, unless it is "
+            "`required`: then a field that is not encrypted is kept, and reading it is an error."
+        ),
     ] = "off"
     also_read_cookies: Annotated[
         tuple[str, ...],
