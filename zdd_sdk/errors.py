@@ -24,6 +24,18 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
     * SessionCrossSite                      a login in a cross-site POST that came without the cookie
     * SessionTooLarge(ValueError)           a field or a session exceeds its size limit
     * SessionValueError(ValueError)         a value cannot be stored, or a name is reserved
+  * IdempotencyError(RuntimeError)
+    * IdempotencyKeyMissing(ValueError)     the request has no ``Idempotency-Key``, and the endpoint wants one
+    * IdempotencyKeyInvalid(ValueError)     it is no key: a list, too long, not printable
+    * IdempotencyKeyExpired(ValueError)     it is older than what is remembered
+    * IdempotencyKeyReused                  it came with another request before
+    * IdempotencyInProgress                 the first request with this key is still running
+    * IdempotencyOutcomeUnknown             nobody knows whether the first request had its effect
+    * IdempotencyOutcomeCommitted           the effect is there, the answer is not
+    * IdempotencyUnavailable(ConnectionError) the claim was needed and Redis is away
+    * IdempotencyTooNew                     a newer release keeps this key in a form we cannot read
+    * IdempotencyNotGuarded                 the effect was not committed together with its guard row
+    * IdempotencyLeaseLost                  another worker has taken the key over
   * LifecycleError(RuntimeError)            the drain cannot fit the grace period, or no instance matches
   * FleetError(RuntimeError)
     * FleetUnknown                          the registry cannot say who is alive right now
@@ -42,6 +54,18 @@ __all__ = [
     "FleetError",
     "FleetTimeout",
     "FleetUnknown",
+    "IdempotencyError",
+    "IdempotencyInProgress",
+    "IdempotencyKeyExpired",
+    "IdempotencyKeyInvalid",
+    "IdempotencyKeyMissing",
+    "IdempotencyKeyReused",
+    "IdempotencyLeaseLost",
+    "IdempotencyNotGuarded",
+    "IdempotencyOutcomeCommitted",
+    "IdempotencyOutcomeUnknown",
+    "IdempotencyTooNew",
+    "IdempotencyUnavailable",
     "LifecycleError",
     "MissingExtra",
     "RecordError",
@@ -250,6 +274,117 @@ class SessionValueError(SessionError, ValueError):
     """A value cannot be stored in a session, or a field's name is not allowed."""
 
     code = "session-value"
+
+
+class IdempotencyError(ZddError, RuntimeError):
+    """Base of what can go wrong with an idempotency key.
+
+    Attributes:
+        title: of the problem, where draft-ietf-httpapi-idempotency-key-header-07 (2.7) fixes one.
+        retry: whether the same request, sent again, may have another outcome; ``x-should-retry``.
+    """
+
+    code = "idempotency"
+    public = True
+    title: ClassVar[str] = ""
+    retry: ClassVar[bool] = False
+
+
+class IdempotencyKeyMissing(IdempotencyError, ValueError):
+    """The request has no ``Idempotency-Key``, and this endpoint wants one."""
+
+    code = "idempotency-key-missing"
+    status = 400
+    title = "Idempotency-Key is missing"
+
+
+class IdempotencyKeyInvalid(IdempotencyError, ValueError):
+    """The ``Idempotency-Key`` is no key: more than one, empty, too long or not printable ASCII."""
+
+    code = "idempotency-key-invalid"
+    status = 400
+    title = "Idempotency-Key is invalid"
+
+
+class IdempotencyKeyExpired(IdempotencyError, ValueError):
+    """The key says itself that it is older than what is remembered: executing it might be the second time."""
+
+    code = "idempotency-key-expired"
+    status = 400
+    title = "Idempotency-Key is expired"
+
+
+class IdempotencyKeyReused(IdempotencyError):
+    """The key came with another request before; nothing was done."""
+
+    code = "idempotency-key-reused"
+    status = 422
+    title = "Idempotency-Key is already used"
+
+
+class IdempotencyInProgress(IdempotencyError):
+    """The first request with this key is still running.
+
+    Attributes:
+        retry_after: seconds a client should wait.
+    """
+
+    code = "idempotency-in-progress"
+    status = 409
+    title = "A request is outstanding for this Idempotency-Key"
+    retry = True
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class IdempotencyOutcomeUnknown(IdempotencyInProgress):
+    """The first request ended in a way that does not say whether it had its effect; it is not run again."""
+
+    code = "idempotency-outcome-unknown"
+    title = "The outcome of the first request with this Idempotency-Key is unknown"
+
+
+class IdempotencyOutcomeCommitted(IdempotencyError):
+    """The first request had its effect, and its answer was lost or is no longer kept; it is not run again."""
+
+    code = "idempotency-outcome-committed"
+    status = 409
+    title = "The first request with this Idempotency-Key was carried out; its answer is not kept"
+
+
+class IdempotencyUnavailable(IdempotencyError, ConnectionError):
+    """The key could not be claimed because Redis is away; nothing was done."""
+
+    code = "idempotency-unavailable"
+    status = 503
+    retry = True
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class IdempotencyTooNew(IdempotencyUnavailable):
+    """A newer release keeps this key in a form this one cannot read; an instance of that release will answer."""
+
+    code = "idempotency-too-new"
+
+
+class IdempotencyNotGuarded(IdempotencyError):
+    """The endpoint says ``effects="db"``, and its effect was not committed together with its guard row."""
+
+    code = "idempotency-not-guarded"
+    public = False
+
+
+class IdempotencyLeaseLost(IdempotencyError):
+    """Another worker has taken the key over while this one stood still; what it does now must not be kept."""
+
+    code = "idempotency-lease-lost"
+    status = 409
+    retry = True
 
 
 class LifecycleError(ZddError, RuntimeError):

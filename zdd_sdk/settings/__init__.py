@@ -3,6 +3,7 @@
 from zdd_sdk.settings.load import Loaded, load_settings
 from zdd_sdk.settings.model import (
     FleetSettings,
+    IdempotencySettings,
     LifecycleSettings,
     Option,
     ReleaseSettings,
@@ -15,6 +16,7 @@ from zdd_sdk.settings.production import production_marker
 
 __all__ = [
     "FleetSettings",
+    "IdempotencySettings",
     "Leaf",
     "LifecycleSettings",
     "Loaded",

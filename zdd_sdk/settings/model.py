@@ -13,6 +13,7 @@ import msgspec
 
 __all__ = [
     "FleetSettings",
+    "IdempotencySettings",
     "LifecycleSettings",
     "Option",
     "Part",
@@ -233,6 +234,38 @@ class SessionSettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     )
 
 
+class IdempotencySettings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One key, one committed effect. What an endpoint says itself, in ``@zdd.idempotent(…)``, wins."""
+
+    enabled: Annotated[bool, Option("Claim keys; off: decorated endpoints run unprotected, said once.")] = True
+    lease: Annotated[
+        float, Option("A worker unheard of for this long no longer holds a key; renewed by the pulse.", "duration")
+    ] = 15.0
+    retention: Annotated[float, Option("How long the outcome of a key is remembered.", "duration")] = 86_400.0
+    consumer_retention: Annotated[
+        float, Option("The same for messages: above the longest redelivery of the broker.", "duration")
+    ] = 8 * 86_400.0
+    body_ttl: Annotated[
+        float, Option("How long the body of an answer is kept in Redis, if it is larger than 512 bytes.", "duration")
+    ] = 900.0
+    max_body: Annotated[int, Option("Largest body of an answer that is kept.", "size")] = 256 * 1024
+    max_key: Annotated[int, Option("Longest key, in characters.", least=1, most=255)] = 255
+    min_key: Annotated[int, Option("Shortest key, in characters.", least=1, most=255)] = 1
+    key_format: Annotated[
+        Literal["any", "uuid", "uuid7"], Option("What a key must be; `uuid7` also refuses those older than retention.")
+    ] = "any"
+    principal: Annotated[
+        str | None, Option("Whose keys they are, where an endpoint does not say: a parameter path such as `user.id`.")
+    ] = None
+    wait: Annotated[
+        float, Option("How long a duplicate waits for the first one's answer before 409.", "duration", most=2.0)
+    ] = 0.0
+    durability: Annotated[
+        Literal["none", "replica", "aof"],
+        Option("What a claim waits for: nothing, one replica (WAIT), or the disk (WAITAOF, Redis 7.2)."),
+    ] = "none"
+
+
 class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be configured.
 
@@ -257,3 +290,4 @@ class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fleet: FleetSettings = FleetSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     sessions: SessionSettings = SessionSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
