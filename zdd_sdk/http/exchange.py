@@ -7,7 +7,7 @@ the variable itself is never set again during the request, so that thread pools 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zdd_sdk.http.problem import Answer
     from zdd_sdk.store import Call, Store
 
-__all__ = ["Exchange", "Hold", "Participant", "current_exchange", "exchange_variable"]
+__all__ = ["Exchange", "Hold", "Participant", "Surface", "current_exchange", "exchange_variable"]
 
 _log = logging.getLogger("zdd.web")
 
@@ -51,6 +51,22 @@ class Participant(Protocol):
         ...
 
 
+class Surface(Protocol):
+    """What a framework knows of a request, and how it answers."""
+
+    def response(self, answer: Answer) -> Any:
+        """Return an answer of ours as what an endpoint of the framework returns."""
+        ...
+
+    def path_parameters(self) -> Mapping[str, object]:
+        """Return what the router has taken out of the path."""
+        ...
+
+    def query(self) -> str:
+        """Return the query string, undecoded."""
+        ...
+
+
 class Hold:
     """Keeps an answer's bytes back until released; made by `Exchange.hold`."""
 
@@ -75,6 +91,7 @@ class Exchange:
         path: decoded path.
         scheme: ``http``, ``https``, ``ws`` or ``wss``, as the server saw it.
         store: the store of this driver (asyncio on an ASGI loop, else blocking), or ``None``.
+        surface: what the framework knows of the request; ``None`` where no integration is at work.
         status: status of the answer, 0 until it is known.
         response_headers: headers parts want on the answer, added before its first byte.
         parts: state of each participant by name.
@@ -86,6 +103,7 @@ class Exchange:
 
     __slots__ = (
         "_after_commit",
+        "_before_leave",
         "_final_bytes",
         "_headers",
         "_holds",
@@ -100,6 +118,7 @@ class Exchange:
         "scheme",
         "status",
         "store",
+        "surface",
     )
 
     def __init__(
@@ -109,6 +128,7 @@ class Exchange:
         self.path = path
         self.scheme = scheme
         self.store = store
+        self.surface: Surface | None = None
         self.status = 0
         self.response_headers: list[tuple[str, str]] = []
         self.parts: dict[str, Any] = {}
@@ -120,6 +140,7 @@ class Exchange:
         self._after_commit: list[Callable[..., object]] = []
         self._holds: set[Hold] = set()
         self._when_released: list[Callable[..., object]] = []
+        self._before_leave: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every value of a request header; ``name`` in lower case."""
@@ -168,6 +189,24 @@ class Exchange:
         self._after_commit.append(callback)
         if self.commit_observed:
             _run(self._after_commit)
+
+    def before_leave(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await ``flow()`` at the begin of the leave, once: what has to be kept elsewhere before Redis is told.
+
+        It runs to its end even if the client hangs up. Under WSGI it must not suspend.
+        """
+        self._before_leave = flow
+
+    async def begin_leave(self) -> None:
+        """Run what was given to `before_leave`; for drivers."""
+        flow, self._before_leave = self._before_leave, None
+        if flow is not None:
+            await flow()
+
+    @property
+    def wants_leave(self) -> bool:
+        """Whether there is something to run before the parts are asked."""
+        return self._before_leave is not None
 
     def final_bytes(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Run the final-bytes callbacks; for drivers."""

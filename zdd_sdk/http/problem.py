@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from zdd_sdk.errors import ZddError
+from zdd_sdk.errors import IdempotencyError, ZddError
 
 __all__ = ["Answer", "problem", "problem_of"]
 
@@ -24,7 +24,7 @@ class Answer:
     body: bytes = b""
 
 
-def problem(status: int, code: str, detail: str, *, retry_after: float | None = None) -> Answer:
+def problem(status: int, code: str, detail: str, *, retry_after: float | None = None, title: str = "") -> Answer:
     """Build a problem+json answer.
 
     Args:
@@ -32,8 +32,9 @@ def problem(status: int, code: str, detail: str, *, retry_after: float | None = 
         code: stable short name; ``type`` becomes ``urn:zdd:<code>``.
         detail: what happened and what to do; no secret value.
         retry_after: seconds, rounded up, for ``Retry-After``.
+        title: default the status's phrase.
     """
-    body = {"type": f"urn:zdd:{code}", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    body = {"type": f"urn:zdd:{code}", "title": title or HTTPStatus(status).phrase, "status": status, "detail": detail}
     headers = [("content-type", "application/problem+json"), ("cache-control", "no-store")]
     if retry_after is not None:
         headers.append(("retry-after", str(max(1, math.ceil(retry_after)))))
@@ -48,4 +49,8 @@ def problem_of(error: ZddError) -> Answer:
     A message that names an address, an option or a file is for the log, not for whoever asks.
     """
     detail = str(error) if error.public else _DETAILS.get(error.status, "the server could not handle this request")
-    return problem(error.status, error.code, detail, retry_after=getattr(error, "retry_after", None))
+    retry_after, title = getattr(error, "retry_after", None), getattr(error, "title", "")
+    answer = problem(error.status, error.code, detail, retry_after=retry_after, title=title)
+    if isinstance(error, IdempotencyError):
+        answer.headers.append(("x-should-retry", str(error.retry).lower()))
+    return answer

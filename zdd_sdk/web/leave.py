@@ -32,6 +32,8 @@ async def leave(exchange: Exchange, participants: Sequence[Participant]) -> Answ
         it was asked to keep.
     """
     departure = _Departure(exchange, participants)
+    if exchange.wants_leave and exchange.store is not None:
+        await exchange.store.shield(departure.begin())
     wanted = departure.wanted()
     if wanted and exchange.store is not None:
         await exchange.store.shield(departure.run(wanted))
@@ -62,6 +64,13 @@ class _Departure:
         except Exception as error:  # noqa: BLE001
             self._drop(part, error)
             return ()
+
+    async def begin(self) -> None:
+        """Run what a part has to do elsewhere first; one that fails has said so itself."""
+        try:
+            await self._exchange.begin_leave()
+        except Exception:
+            _log.exception("before the leave of %s %s", self._exchange.method, self._exchange.path)
 
     async def run(self, wanted: _Wanted) -> None:
         """Ask wave by wave."""

@@ -1,0 +1,99 @@
+"""`Operation`: what a decorator says; `Claim`: a key that this process holds while it carries one out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from zdd_sdk.idempotency.answer import StoredAnswer
+from zdd_sdk.idempotency.model import Effects
+from zdd_sdk.idempotency.outcome import Ending, OnError, Outcome, judge
+
+if TYPE_CHECKING:
+    from zdd_sdk.http import Hold
+    from zdd_sdk.idempotency.guard import GuardedTransaction
+
+__all__ = ["Claim", "OnUnknown", "Operation"]
+
+OnUnknown = str | Callable[..., Any]
+"""``"hold"``, ``"takeover"``, or a probe: ``probe(context) -> answer | NOT_DONE | UNKNOWN``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What ``@zdd.idempotent(…)`` says of one function.
+
+    Attributes:
+        name: explicit, so that moving a route or renaming a function forgets nothing.
+        effects: ``db``, ``external``, ``unsafe`` or ``pure``.
+        principal: finds the principal among the bound arguments.
+        retention: seconds an outcome is remembered.
+        body_ttl: seconds a large body is kept in Redis.
+        wait: seconds a duplicate waits before 409.
+        on_unknown: what happens with a key whose outcome is unknown.
+        on_error: what a failed ``unsafe`` run leaves.
+        answer: makes the answer for an effect that is there while its own answer is lost.
+        required: refuse requests without a key.
+    """
+
+    name: str
+    effects: Effects
+    principal: Callable[[Mapping[str, Any]], object]
+    retention: float
+    body_ttl: float
+    wait: float = 0.0
+    on_unknown: OnUnknown = "hold"
+    on_error: OnError = "hold"
+    answer: Callable[..., Any] | None = None
+    required: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """A key under way in this process.
+
+    Attributes:
+        operation: what is carried out.
+        key: the client's key.
+        names: of its records (`Scope.names`), the writing one first.
+        fingerprints: of the request.
+        lineage: what child keys are made of.
+        token: owner token.
+        generation: fence counter.
+        taken_over: an earlier run has begun and not ended.
+        offline: Redis is away, and the guard row alone protects the effect.
+        transaction: where the guard row went.
+        lost: another has taken over.
+        nothing_done: the operation said so.
+        status: of the answer, once known; 500 if the operation raised.
+        answer: the whole answer, once known.
+        outcome: what becomes of the key, once decided.
+        hold: keeps the bytes back.
+    """
+
+    operation: Operation
+    key: str
+    names: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    lineage: bytes
+    token: bytes = field(default_factory=lambda: os.urandom(16))
+    generation: int = 1
+    taken_over: bool = False
+    offline: bool = False
+    transaction: GuardedTransaction | None = None
+    lost: bool = False
+    nothing_done: bool = False
+    status: int = 0
+    answer: StoredAnswer | None = None
+    outcome: Outcome | None = None
+    hold: Hold | None = None
+
+    def judge(self) -> Outcome:
+        """Decide what becomes of the key, once."""
+        if self.outcome is None:
+            committed = None if self.transaction is None else self.transaction.committed
+            ending = Ending(self.status, committed, self.answer is not None, self.nothing_done)
+            self.outcome = judge(self.operation.effects, ending, on_error=self.operation.on_error)
+        return self.outcome

@@ -1,0 +1,64 @@
+"""Guard rows: the key, inserted into the application's own database, in the transaction of the effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["Guard", "GuardRow", "GuardedTransaction"]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRow:
+    """What the table of guard rows holds of one key.
+
+    Attributes:
+        name: the record's name (`Scope.names`); the primary key.
+        generation: fence counter of the claim under which it was written.
+        fingerprint: candidates, space-joined.
+        operation: name of the operation.
+        release: label of the release that wrote it.
+        retention: seconds from its insertion on for which it must be kept.
+        answer: the stored answer's bytes; empty while there is none.
+    """
+
+    name: str
+    generation: int
+    fingerprint: str
+    operation: str
+    release: str
+    retention: float
+    answer: bytes = b""
+
+
+class GuardedTransaction(Protocol):
+    """The application's transaction of one call, as guard rows see it. Its flows suspend only over async drivers."""
+
+    @property
+    def committed(self) -> bool:
+        """Whether the transaction into which the rows went has been committed."""
+        ...
+
+    async def insert(self, rows: Sequence[GuardRow]) -> GuardRow | None:
+        """Insert the rows, before the endpoint's body runs.
+
+        Returns:
+            ``None``, or the committed row that was there already; then nothing was inserted.
+
+        Raises:
+            IdempotencyInProgress: another transaction holds the key and has not ended in time.
+        """
+        ...
+
+    async def keep(self, names: Sequence[str], answer: bytes) -> None:
+        """Write the answer's bytes into committed rows, in a transaction of its own."""
+        ...
+
+
+class Guard(Protocol):
+    """Glue to one kind of database session."""
+
+    def transaction(self, bound: Mapping[str, Any]) -> GuardedTransaction | None:
+        """Return the transaction that a call with these arguments will write in; ``None``: this glue knows none."""
+        ...

@@ -1,0 +1,92 @@
+"""What becomes of a key when its operation has ended; pure.
+
+"Complete" remembers the outcome, "release" forgets the attempt so that the next one runs, "hold" says that nobody
+knows. The table is in ``docs/idempotency.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from zdd_sdk.idempotency.model import Effects
+
+__all__ = ["NEVER_STORED", "Ending", "OnError", "Outcome", "judge"]
+
+OnError = Literal["hold", "store"]
+"""What an ``unsafe`` operation that fails leaves behind: an unknown outcome, or its 5xx as the answer (Stripe v1)."""
+
+NEVER_STORED = frozenset({401, 403, 407, 408, 421, 425, 429, 503, 504})
+"""Statuses that say "not now" or "not you": the next attempt may be answered otherwise."""
+
+_NOT_BEGUN = frozenset({401, 403, 407, 421, 425, 429})
+"""Those of them after which nothing can have happened."""
+
+_ERROR, _SERVER_ERROR = 400, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an operation ended.
+
+    Attributes:
+        status: of its answer; 0 for a plain function that returned, 500 for one that raised.
+        committed: its guarded transaction was seen to commit; ``None``: it has none.
+        answered: the whole answer is known, so that it can be kept.
+        nothing_done: the operation said that it had no effect.
+    """
+
+    status: int
+    committed: bool | None = None
+    answered: bool = True
+    nothing_done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What to do with the key.
+
+    Attributes:
+        verb: see the module.
+        answer: keep the answer, too.
+        why: of a hold.
+    """
+
+    verb: Literal["complete", "release", "hold"]
+    answer: bool = False
+    why: str = ""
+
+
+_RELEASE = Outcome("release")
+
+
+def judge(effects: Effects, ending: Ending, *, on_error: OnError = "hold") -> Outcome:
+    """Say what becomes of a key.
+
+    Args:
+        effects: class of the operation.
+        ending: how it ended.
+        on_error: for ``unsafe``.
+    """
+    said = ending.status < _SERVER_ERROR and ending.status not in NEVER_STORED
+    if ending.nothing_done and not ending.committed:
+        return Outcome("complete", answer=True) if said and ending.answered else _RELEASE
+    if effects == "db":
+        return _guarded(ending, said=said)
+    if effects == "unsafe":
+        return _unsafe(ending, said=said, store=on_error == "store")
+    return Outcome("complete", answer=True) if said and ending.answered else _RELEASE
+
+
+def _guarded(ending: Ending, *, said: bool) -> Outcome:
+    if ending.committed:
+        return Outcome("complete", answer=said and ending.answered)
+    if ending.status >= _ERROR:
+        return Outcome("complete", answer=True) if said and ending.answered else _RELEASE
+    return _RELEASE if not ending.answered else Outcome("hold", why="not-guarded")
+
+
+def _unsafe(ending: Ending, *, said: bool, store: bool) -> Outcome:
+    if said or (store and ending.status >= _SERVER_ERROR):
+        return Outcome("complete", answer=ending.answered)
+    return _RELEASE if ending.status in _NOT_BEGUN else Outcome("hold", why=f"failed-{ending.status}")

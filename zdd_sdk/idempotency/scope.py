@@ -1,0 +1,100 @@
+"""Whose key it is: the name of a record, from principal, operation and key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from zdd_sdk.errors import IdempotencyError, SettingsError
+from zdd_sdk.secrets import Secrets
+
+__all__ = ["ANONYMOUS", "Principal", "Scope", "principal_reader"]
+
+ANONYMOUS = "anonymous"
+"""What has to be said where every caller shares one set of keys."""
+
+Principal = str | Callable[[Mapping[str, Any]], object]
+"""A parameter path (``"user.id"``), a callable of the bound arguments, or ``"anonymous"``."""
+
+
+class Scope:
+    """Names records: HMAC-SHA256 over principal, operation and key, each with its length in front.
+
+    Nobody who sees Redis can tell keys or users from the names, and no two scopes run into one another. There is
+    one name per root secret, the writing one first, so that a rotation of ``ZDD_SECRET`` forgets nothing.
+
+    Args:
+        secrets: the root secrets.
+        operation: name of the operation.
+    """
+
+    def __init__(self, secrets: Secrets, operation: str) -> None:
+        self._keys = secrets.derive("idempotency-key")
+        self._operation = operation.encode()
+
+    def names(self, principal: object, key: str) -> tuple[str, ...]:
+        """Return the names of a key's record, 43 characters of base64url each.
+
+        Args:
+            principal: whose it is; a tuple is a composite, such as tenant and user.
+            key: the text of the key.
+        """
+        parts = principal if isinstance(principal, tuple) else (principal,)
+        words = [*(str(part).encode() for part in parts), self._operation, key.encode()]
+        message = b"".join(b"%d:%b" % (len(word), word) for word in (b"%d" % len(parts), *words))
+        return tuple(_text(hmac.digest(secret, message, hashlib.sha256)) for secret in self._keys)
+
+
+def _text(digest: bytes) -> str:
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def principal_reader(
+    principal: Principal | None, parameters: Sequence[str], operation: str
+) -> Callable[[Mapping[str, Any]], object]:
+    """Return what finds the principal among a call's bound arguments.
+
+    Args:
+        principal: what the endpoint, else the settings say.
+        parameters: names of the endpoint's parameters.
+        operation: for messages.
+
+    Raises:
+        SettingsError: nothing is said, or the path begins at no parameter.
+    """
+    if principal is None:
+        message = (
+            f"{operation}: say whose keys they are: principal='user.id' (a parameter path), a callable of the "
+            "arguments, or 'anonymous'"
+        )
+        raise SettingsError(message)
+    if principal == ANONYMOUS:
+        return lambda _: ANONYMOUS
+    find = principal if callable(principal) else _follow(principal, parameters, operation)
+
+    def read(bound: Mapping[str, Any]) -> object:
+        found = find(bound)
+        if found is None or found == "" or (isinstance(found, tuple) and None in found):
+            message = f"{operation}: the principal {principal!r} is empty; say 'anonymous' if callers may be nobody"
+            raise IdempotencyError(message)
+        return found
+
+    return read
+
+
+def _follow(path: str, parameters: Sequence[str], operation: str) -> Callable[[Mapping[str, Any]], object]:
+    first, *rest = path.split(".")
+    if first not in parameters:
+        message = f"{operation}: principal={path!r} begins at no parameter of the endpoint ({', '.join(parameters)})"
+        raise SettingsError(message)
+
+    def find(bound: Mapping[str, Any]) -> object:
+        value = bound.get(first)
+        for name in rest:
+            value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        return value
+
+    return find
