@@ -8,7 +8,14 @@ from pathlib import Path
 
 PAGE = Path("docs/guarantees.md")
 HERE = Path("tests/guarantees")
-OF_THE_SUITE = ("test_races.py", "test_ids.py", "test_releases.py", "test_outages.py", "test_answers.py")
+OF_THE_SUITE = (
+    "test_races.py",
+    "test_ids.py",
+    "test_releases.py",
+    "test_outages.py",
+    "test_answers.py",
+    "test_limits.py",
+)
 DETAILS = {"test_answers.py::test_a_5xx_that_begins_a_session_sets_no_cookie"}
 
 

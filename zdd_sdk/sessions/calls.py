@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from zdd_sdk.errors import StoreReplyError
-from zdd_sdk.sessions.model import LAYOUT, read_stored
+from zdd_sdk.sessions.model import LAYOUT, MAX_FIELDS, read_stored
 from zdd_sdk.sessions.operations import (
     Create,
     Delete,
@@ -31,6 +31,8 @@ SPARE = 60_000
 
 _PACKAGE = "zdd_sdk.sessions"
 _STATUSES: dict[bytes, Literal["none", "ended"]] = {b"none": "none", b"ended": "ended"}
+
+_WORDS: dict[bytes, Literal["moved", "large"]] = {b"moved": "moved", b"large": "large"}
 
 
 class SessionCalls:
@@ -96,7 +98,7 @@ class SessionCalls:
             terms = save.lifetime.terms(self._idle, self._absolute, save.created)
             sets = {b"_l": save.lifetime.flags.encode(), **sets}
         head = (SPARE, save.token, self._writer, *map(_or_empty, terms))
-        sizes = (len(sets), len(save.expected))
+        sizes = (len(sets), len(save.expected), save.room or "", MAX_FIELDS, save.known)
         return (*head, *sizes, *_flat(sets), *_flat(save.expected), *save.deletes)
 
 
@@ -114,8 +116,8 @@ def _unless_error(read: Callable[[Any], Reply]) -> Callable[[Any], Reply]:
             return read(reply)
         if status == b"error":
             return Reply("error", message=reply[1].decode(errors="replace"))
-        if status == b"moved":
-            return Reply("moved", message=reply[1].decode())
+        if status in _WORDS:
+            return Reply(_WORDS[status], message=reply[1].decode())
         if status == b"changed":
             return Reply("changed", fields=_paired(reply[1:]))
         return Reply(_STATUSES.get(status, "gone"))

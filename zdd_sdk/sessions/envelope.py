@@ -1,4 +1,4 @@
-"""`Envelope`: attributes as they lie in Redis: as the codec wrote them, or encrypted. Readers read both, unless told not to."""
+"""`Envelope`: attributes as they lie in Redis: as the codec wrote them, or encrypted. Both are read, unless told."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Envelope:
     """
 
     def __init__(self, *, encrypt: Encrypt, secrets: Callable[[], Secrets], homes: Sequence[Keys]) -> None:
-        self._encrypt = encrypt
+        self._encrypt: Encrypt = encrypt
         self._secrets = secrets
         self._homes = tuple(homes)
         self._seal: Seal | None = None

@@ -8,6 +8,7 @@ any other form belong to a later release: they are kept by saves and taken along
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -19,7 +20,9 @@ __all__ = [
     "MAX_FIELDS",
     "MAX_NAME",
     "MAX_USER",
+    "NOTHING",
     "REVISION",
+    "TOLD",
     "Stored",
     "changed_since",
     "check_name",
@@ -27,7 +30,9 @@ __all__ = [
     "check_user",
     "device_of",
     "field_name",
+    "raw_fields",
     "read_stored",
+    "size_of",
     "updated",
 ]
 
@@ -40,6 +45,9 @@ ATTRIBUTE = b"a:"
 REVISION = b"_g"
 """The field that counts the saves."""
 
+TOLD = b"_s"
+"""The field that says when the cookie was last set anew under the same id, ms since 1970."""
+
 MAX_NAME = 255
 """Bytes of an attribute's name in UTF-8."""
 
@@ -48,6 +56,9 @@ MAX_USER = 255
 
 MAX_FIELDS = 1024
 """Attributes of one session: a script's ``unpack`` ends at 8,000 values (LUAI_MAXCSTACK)."""
+
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
+"""No attributes."""
 
 _DIGITS = 15
 
@@ -70,6 +81,7 @@ class Stored(msgspec.Struct, frozen=True):
         flags: what of its lifetime was chosen for it; see `zdd_sdk.sessions.lifetime.Lifetime`.
         device: names it in the index of its user, whatever its id becomes.
         since: when its user logged in, ms since 1970; what began before the last logout everywhere has ended.
+        told: when the browser was last given its id, ms since 1970; 0 if a release wrote it that did not say.
     """
 
     now: int
@@ -86,6 +98,7 @@ class Stored(msgspec.Struct, frozen=True):
     flags: str = ""
     device: str = ""
     since: int = 0
+    told: int = 0
 
     @property
     def max_age(self) -> int | None:
@@ -101,6 +114,11 @@ def device_of(digest: str) -> str:
 def field_name(name: str) -> bytes:
     """Name of an attribute's field in the hash."""
     return ATTRIBUTE + name.encode()
+
+
+def raw_fields(fields: Mapping[str, bytes]) -> dict[bytes, bytes]:
+    """Return attributes by the names of their fields in the hash."""
+    return {field_name(name): data for name, data in fields.items()}
 
 
 def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
@@ -131,6 +149,7 @@ def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
         flags=raw.get(b"_l", b"").decode(errors="replace"),
         device=raw.get(b"_i", b"").decode(errors="replace"),
         since=_number(raw, b"_e") or _number(raw, b"_c"),
+        told=_number(raw, TOLD if TOLD in raw else b"_r"),
     )
 
 
@@ -169,21 +188,30 @@ def check_user(user: object) -> str:
     return _check_text(user, MAX_USER, "a user's id")
 
 
-def check_size(fields: Mapping[str, bytes], limit: int) -> None:
-    """Check a whole session against its limits.
+def check_size(fields: Mapping[str, bytes], limit: int, before: Mapping[str, bytes] = NOTHING) -> None:
+    """Check a whole session against its limits; one that was beyond them before may get smaller.
+
+    Args:
+        fields: its attributes.
+        limit: bytes.
+        before: what they were.
 
     Raises:
         SessionTooLarge: more than ``limit`` bytes, or more than `MAX_FIELDS` attributes.
     """
-    names = len(ATTRIBUTE) * len(fields) + len("".join(fields).encode())
-    size = names + sum(map(len, fields.values()))
-    if size > limit:
+    size = size_of(fields)
+    if size > limit and size > size_of(before):
         largest = max(fields, key=lambda name: len(fields[name]))
         message = f"the session has {size} bytes, more than sessions.max_session = {limit}; largest field: {largest!r}"
         raise SessionTooLarge(message)
-    if len(fields) > MAX_FIELDS:
+    if len(fields) > MAX_FIELDS and len(fields) > len(before):
         message = f"the session has {len(fields)} fields, more than {MAX_FIELDS}"
         raise SessionTooLarge(message)
+
+
+def size_of(fields: Mapping[str, bytes]) -> int:
+    """Bytes of attributes in Redis, with their names."""
+    return len(ATTRIBUTE) * len(fields) + len("".join(fields).encode()) + sum(map(len, fields.values()))
 
 
 def _check_text(text: object, limit: int, what: str) -> str:

@@ -69,6 +69,8 @@ class Save(msgspec.Struct, frozen=True):
         lifetime: a new lifetime, if it is to change.
         created: when the session began, ms since 1970.
         expected: what some raw fields must still be (empty: absent); else nothing is written.
+        room: if another request has saved, what the session may grow to at most, bytes; 0: any size.
+        known: revision up to which it is known what others have saved.
     """
 
     place: Place
@@ -78,6 +80,8 @@ class Save(msgspec.Struct, frozen=True):
     lifetime: Lifetime | None = None
     created: int = 0
     expected: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
+    room: int = 0
+    known: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -155,7 +159,8 @@ class Reply(msgspec.Struct, frozen=True):
     Attributes:
         status: ``ok``; ``none``: there is no such session; ``gone``: it has ended, or become a marker,
             so nothing was written; ``ended``: its new lifetime is over, so it was deleted;
-            ``changed``: a field is not as expected, so nothing was written; ``moved``: the device has another
+            ``changed``: a field is not as expected, so nothing was written; ``large``: with what others have saved
+            there is no room for it, so nothing was written; ``moved``: the device has another
             session by now; ``error``: Redis refused.
         stored: the session (`Load`).
         now: server time, ms (`Create`, `Save`, `ListDevices`).
@@ -168,10 +173,10 @@ class Reply(msgspec.Struct, frozen=True):
         rotated: it was due, so it has moved just now (`Load`).
         since: when its user logged in (`Create`, `Mark`), or the sessions left have (`Revoke`), ms since 1970.
         count: sessions ended (`Revoke`, `Dismiss`).
-        message: the error reply, or the hash of the id it has ``moved`` to.
+        message: the error reply, how ``large`` it would be, or the hash of the id it has ``moved`` to.
     """
 
-    status: Literal["ok", "none", "gone", "ended", "changed", "moved", "error"]
+    status: Literal["ok", "none", "gone", "ended", "changed", "large", "moved", "error"]
     stored: Stored | None = None
     now: int = 0
     ends: int = 0

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from zdd_sdk.errors import SessionConflict, ZddError
+from zdd_sdk.errors import SessionConflict, SessionTooLarge, ZddError
 from zdd_sdk.sessions.ids import Place, SessionId
 from zdd_sdk.sessions.lifetime import AS_CONFIGURED, OVER, Lifetime
 from zdd_sdk.sessions.merge import MAX_ROUNDS
@@ -28,12 +28,14 @@ from zdd_sdk.sessions.merge import Operation as Merge
 from zdd_sdk.sessions.model import (
     ATTRIBUTE,
     LAYOUT,
+    NOTHING,
     REVISION,
     Stored,
     changed_since,
     check_size,
     device_of,
     field_name,
+    raw_fields,
     read_stored,
 )
 from zdd_sdk.sessions.operations import Create, Delete, Load, Mark, Operation, Reply, Save
@@ -140,7 +142,7 @@ class Plan:
         self._merges = turn.fields.pending()
         merged = turn.fields.merged(self._sets, self._deletes)
         if self._sets:
-            check_size(merged, self._max_session)
+            check_size(merged, self._max_session, self._before.fields if self._before and turn.keep else NOTHING)
         known = turn.id is not None and self._before is not None and not self._before.marker
         renews = self._renewal is not Renewal.NONE or turn.id is None
         if renews and known and turn.fields.checks():
@@ -156,12 +158,14 @@ class Plan:
             return [replace(self._save(identity, {}, set()), lifetime=OVER, expected=revision)]
         if not (self._sets or self._deletes or turn.lifetime or turn.extra):
             return []
-        save, created = self._save(identity, self._sets, self._deletes), turn.stored.created if turn.stored else 0
-        expected = _named(turn.fields.expected(self._sets))
+        save = self._save(identity, self._sets, self._deletes)
+        created, known = (turn.stored.created, turn.stored.revision) if turn.stored else (0, 0)
+        expected = raw_fields(turn.fields.expected(self._sets))
         if turn.guarded and turn.stored is not None:
             expected[REVISION] = b"%d" % turn.stored.revision
         sets = {**save.sets, **turn.extra}
-        return [replace(save, sets=sets, lifetime=turn.lifetime, created=created, expected=expected)]
+        limits = {"room": self._max_session, "known": known}
+        return [replace(save, sets=sets, lifetime=turn.lifetime, created=created, expected=expected, **limits)]
 
     def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
         turn, old = self._turn, self._before
@@ -169,7 +173,7 @@ class Plan:
             return []
         self._new = self._mint()
         vital = self._renewal is Renewal.LOGIN
-        fields = _named(turn.moved(merged))
+        fields = raw_fields(turn.moved(merged))
         create = Create(self._place(self._new), turn.user, fields, lifetime=self._lifetime(), vital=vital)
         if turn.user is not None:
             create = replace(create, device=self._device(create.place), label=turn.label)
@@ -207,7 +211,7 @@ class Plan:
 
     def _save(self, identity: SessionId, sets: dict[str, bytes], deletes: set[str]) -> Save:
         token = secrets.token_bytes(_TOKEN_BYTES)
-        return Save(self._place(identity), token, _named(sets), [field_name(name) for name in sorted(deletes)])
+        return Save(self._place(identity), token, raw_fields(sets), [field_name(name) for name in sorted(deletes)])
 
     def _ends(self, *, begins: bool) -> list[Operation]:
         """End what a logout leaves behind.
@@ -325,6 +329,8 @@ class Plan:
         elif reply.status == "ended":
             self._turn.expired()
             self._turn.emptied = False
+        elif reply.status == "large":
+            self._turn.failure = SessionTooLarge(reply.message)
         elif reply.status == "changed" and self._turn.guarded:
             self._turn.behind = True
         elif reply.status == "changed":
@@ -341,7 +347,3 @@ class Plan:
         stored = self._turn.stored
         if self._new is not None and stored is not None:
             self._turn.issued = (self._new, stored.max_age)
-
-
-def _named(fields: dict[str, bytes]) -> dict[bytes, bytes]:
-    return {field_name(name): data for name, data in fields.items()}

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from zdd_sdk.errors import SessionTooLarge
 from zdd_sdk.sessions.devices import Entry, write_entry
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import LAYOUT, REVISION, Stored, read_stored
+from zdd_sdk.sessions.model import LAYOUT, REVISION, Stored, check_size, read_stored
 from zdd_sdk.sessions.operations import (
     Create,
     Delete,
@@ -203,6 +204,11 @@ class Shelf:
             found = {name: raw.get(name, b"") for name in change.expected}
             if found != change.expected:
                 return Reply("changed", fields=found)
+            if change.sets and change.room and change.known != kept.stored.revision:
+                try:
+                    self._check_size(kept, change)
+                except SessionTooLarge as error:
+                    return Reply("large", message=str(error))
             if change.lifetime is not None:
                 idle, ends = self._terms(change.lifetime, change.created, now)
                 if now >= ends:
@@ -216,8 +222,16 @@ class Shelf:
         stored = kept.stored
         return Reply("ok", revision=stored.revision, now=now, ends=stored.ends, idle=stored.idle, moved=moved)
 
+    def _check_size(self, kept: _Kept, change: Save) -> None:
+        before = read_stored(0, kept.raw).fields
+        after = read_stored(0, self._changed(kept, change.sets, change.deletes)).fields
+        check_size(after, change.room, before)
+
+    def _changed(self, kept: _Kept, sets: Mapping[bytes, bytes], deletes: Sequence[bytes]) -> dict[bytes, bytes]:
+        return {name: data for name, data in {**kept.raw, **sets}.items() if name not in deletes}
+
     def _write(self, kept: _Kept, sets: Mapping[bytes, bytes], deletes: Sequence[bytes]) -> None:
-        kept.raw = {name: data for name, data in {**kept.raw, **sets}.items() if name not in deletes}
+        kept.raw = self._changed(kept, sets, deletes)
         kept.stored = replace(kept.stored, revision=kept.stored.revision + 1, writer=self._writer)
 
     def _terms(self, lifetime: Lifetime, created: int | None, now: int) -> tuple[int, int]:

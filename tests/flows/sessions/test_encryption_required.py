@@ -70,7 +70,7 @@ def test_as_a_problem_it_is_not_the_clients_fault():
 
 
 @pytest.mark.parametrize(
-    ("data", "error"),
+    "case",
     [
         (frame(b"\x63\x00later", format=99), RecordTooNew),
         (b"\x01\x02" + PLANTED[2:], RecordTooNew),
@@ -80,7 +80,8 @@ def test_as_a_problem_it_is_not_the_clients_fault():
     ],
     ids=["newer format", "unknown flag", "sealed in another way", "plain that claims to be sealed", "only the claim"],
 )
-def test_whatever_else_lies_there_is_an_error_of_its_own_and_kept(flow, visitor, wire, hash_of, data, error):
+def test_whatever_else_lies_there_is_an_error_of_its_own_and_kept(flow, visitor, wire, hash_of, case):
+    data, error = case
     flow(visitor.visit(writing(a=1, b=2)))
     wire.ask("HSET", key_of(visitor.cookie), "a:a", data)
     assert flow(visitor.visit(refused("a", error))).result == {"b": 2}

@@ -103,3 +103,17 @@ end
 local function due(left, target, idle, listed)
   return left < 0 or target - left > (listed and math.min(idle / 10, SEEN_EVERY) or idle / 10)
 end
+
+-- A command with all the arguments from one on, of which unpack can take 8,000 at most (LUAI_MAXCSTACK).
+local function in_parts(command, key, first)
+  for i = first, #ARGV, 4000 do redis.call(command, key, unpack(ARGV, i, math.min(i + 3999, #ARGV))) end
+end
+
+-- Bytes and number of the attributes among fields of these sizes.
+local function measure(sizes)
+  local bytes, count = 0, 0
+  for name, size in pairs(sizes) do
+    if string.sub(name, 1, 2) == 'a:' then bytes, count = bytes + #name + size, count + 1 end
+  end
+  return bytes, count
+end

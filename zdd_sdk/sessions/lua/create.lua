@@ -24,7 +24,7 @@ if meta['_i'] ~= '' then
 end
 local done = redis.pcall('HSET', KEYS[1], unpack(ours))
 if type(done) == 'table' and done.err then return {'error', done.err} end
-redis.call('HSET', KEYS[1], unpack(ARGV, 9))
+in_parts('HSET', KEYS[1], 9)
 local target = math.min(idle, ends - now)
 redis.call('PEXPIRE', KEYS[1], text(target + spare))
 if meta['_i'] == '' then return {'ok', text(now), meta['_x'], ARGV[2], '0'} end

@@ -1,8 +1,9 @@
 -- ARGV[1] spare ms, [2] token, [3] writer, [4] new idle ms or '', [5] new life ms or '', [6] new absolute end ms or '',
 -- [7] number n of values set, [8] number m of values compared,
--- [9..8+2n] field, value, ...; then 2m of field, value it must have ('' is absent); then fields to delete
+-- [9] most bytes of all attributes, where others have saved since [11], or '', [10] most attributes, [11] revision known
+-- [12..11+2n] field, value, ...; then 2m of field, value it must have ('' is absent); then fields to delete
 -- 'ok <revision> <now> <absolute end> <idle ms> <which successor or 0>' | {'changed', field, value, ...}: all compared,
--- since one differs; nothing was written | {'gone'} | {'ended'} | {'error', message}
+-- since one differs; nothing was written | {'large', how large it would be}: nor here | {'gone'} | {'ended'} | {'error', message}
 local key, now, moved = KEYS[1], server_time(), 0
 local wanted = {'_x', '_m', '_g', '_t', '_k', '_u', '_d', '_e', '_c', '_i'}
 local values = redis.pcall('HMGET', key, unpack(wanted))
@@ -29,7 +30,7 @@ local revision = number(meta['_g']) or 0
 if has_token(tokens, ARGV[2]) then
   return table.concat({'ok', text(revision), text(now), text(ends), text(idle), moved}, ' ')
 end
-local last = 8 + 2 * tonumber(ARGV[7])
+local last = 11 + 2 * tonumber(ARGV[7])
 local compared = last + 2 * tonumber(ARGV[8])
 local found, same = {'changed'}, true
 for i = last + 1, compared, 2 do
@@ -38,6 +39,21 @@ for i = last + 1, compared, 2 do
   same = same and value == ARGV[i + 1]
 end
 if not same then return found end
+
+-- What a request knows of, it has judged itself; with what others have saved beside it, it is judged here. One that
+-- has grown beyond a limit (by releases that did not look) may get smaller.
+if ARGV[9] ~= '' and last > 11 and meta['_g'] ~= ARGV[11] then
+  local sizes, becomes = {}, {}
+  for name, value in pairs(paired(redis.call('HGETALL', key))) do sizes[name], becomes[name] = #value, #value end
+  for i = 12, last, 2 do becomes[ARGV[i]] = #ARGV[i + 1] end
+  for i = compared + 1, #ARGV do becomes[ARGV[i]] = nil end
+  local bytes, count = measure(becomes)
+  local bytes_before, count_before = measure(sizes)
+  if bytes > math.max(tonumber(ARGV[9]), bytes_before) or count > math.max(tonumber(ARGV[10]), count_before) then
+    return {'large', string.format('with what other requests have saved, the session would have %d bytes (at most '
+      .. 'sessions.max_session = %s) and %d fields (at most %s)', bytes, ARGV[9], count, ARGV[10])}
+  end
+end
 
 local changed = ARGV[4] ~= ''
 if changed then
@@ -52,9 +68,9 @@ end
 revision = text(revision + 1)
 local keep = now - (number(meta['_d']) or 0) < 10000 and 128 or 4
 local done = redis.pcall('HSET', key, '_g', revision, '_w', ARGV[3], '_m', text(idle), '_x', text(ends),
-  '_d', text(now), '_t', string.sub(ARGV[2] .. tokens, 1, keep * size), unpack(ARGV, 9, last))
+  '_d', text(now), '_t', string.sub(ARGV[2] .. tokens, 1, keep * size), unpack(ARGV, 12, last))
 if type(done) == 'table' and done.err then return {'error', done.err} end
-if #ARGV > compared then redis.call('HDEL', key, unpack(ARGV, compared + 1)) end
+in_parts('HDEL', key, compared + 1)
 
 local target = math.min(idle, ends - now) + spare
 if changed or due(left, target, idle, meta['_u']) then
