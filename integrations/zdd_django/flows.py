@@ -20,6 +20,7 @@ from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.sessions.attributes import Attributes
 from zdd_sdk.sessions.devices import label_of
 from zdd_sdk.sessions.ids import SessionId, parse_id
+from zdd_sdk.sessions.model import TOLD
 from zdd_sdk.sessions.operations import Load
 from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.store import Store
@@ -31,6 +32,8 @@ __all__ = ["SessionEnded", "SessionFlows", "attributes_of", "blocking_store", "g
 
 _log = logging.getLogger("zdd.sessions")
 _EXPIRY = "_session_expiry"
+_RENEWED_AFTER = 0.1
+"""Of the cookie's life."""
 
 
 class SessionFlows(SessionBase):
@@ -80,7 +83,7 @@ class SessionFlows(SessionBase):
         if values:
             identities = (parse_id(value) for value in values)
             self._offered = tuple(dict.fromkeys(identity for identity in identities if identity is not None))
-        self._visit = _Visit(asgi, label, cross_site if not values else None, deliver)
+        self._visit = _Visit(asgi, label, cross_site if not values else None, deliver, frozenset(values))
 
     async def keep(self, store: Store | None) -> bool:
         """Save what a request has changed, before its answer; returns whether the cookie is to be set.
@@ -99,6 +102,9 @@ class SessionFlows(SessionBase):
         login = turn.renewal is Renewal.LOGIN
         if not turn.savable or (self._snapshot and not login) or self._staged(turn):
             return False
+        renews = self._renews(turn)
+        if renews and turn.stored is not None:
+            turn.extra = {**turn.extra, TOLD: b"%d" % turn.stored.now}
         try:
             await self._carry_out(turn, store)
         except SessionUnavailable as error:
@@ -106,7 +112,21 @@ class SessionFlows(SessionBase):
                 raise
             _log.warning("changes of a session did not reach Redis; no cookie was set or deleted: %s", error)
             return False
-        return turn.id is not None
+        return turn.id is not None and (renews or turn.issued is not None)
+
+    def _renews(self, turn: Turn) -> bool:
+        """Whether a save sets the cookie though there is no new id to tell.
+
+        Not each, as in Django: an answer that overtakes a login's would leave the browser with the id of before.
+        """
+        stored, visit = turn.stored, self._visit
+        if stored is None or visit is None or settings.SESSION_SAVE_EVERY_REQUEST:
+            return stored is not None
+        if turn.place is not None and turn.place.identity.text not in visit.values:
+            return True  # of the application's choice: the browser does not have it
+        if isinstance(self._terms[0], str) or self.get_expire_at_browser_close():
+            return False  # no later save prolongs that
+        return stored.now - (stored.told or stored.created) > _RENEWED_AFTER * self.get_expiry_age() * 1000
 
     async def leads(self, store: Store | None) -> bool:
         """Whether the key that a periodic rotation has given it is still the one to tell the browser."""
@@ -285,7 +305,7 @@ class SessionEnded(UpdateError, SessionInterrupted):
 class _Visit:
     """What a session knows of its request."""
 
-    __slots__ = ("asgi", "cross_site", "deliver", "label")
+    __slots__ = ("asgi", "cross_site", "deliver", "label", "values")
 
     def __init__(
         self,
@@ -293,11 +313,13 @@ class _Visit:
         label: Callable[[], str],
         cross_site: Callable[[], bool] | None,
         deliver: Callable[[Turn], None],
+        values: frozenset[str],
     ) -> None:
         self.asgi = asgi
         self.label = label
         self.cross_site = cross_site
         self.deliver = deliver
+        self.values = values
 
 
 def get_keeper() -> Keeper:

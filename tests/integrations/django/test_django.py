@@ -8,13 +8,17 @@ import re
 import pytest
 from django.core.handlers.asgi import ASGIRequest
 from django.core.management import call_command
+from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
 
 from tests.integrations.django.browser import AWAY
 from zdd_django import get_zdd, zdd
 from zdd_django.middleware import SessionMiddleware, ZddMiddleware
+from zdd_django.sessions import SessionStore
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.http import current_exchange
+from zdd_sdk.sessions.ids import parse_id
+from zdd_sdk.store.wire import Wire
 
 
 def cookie_line(answer, name="sessionid"):
@@ -166,8 +170,10 @@ def test_plain_http_gets_no_plain_cookie_away_from_home(browser):
 
 def test_on_loopback_and_in_tests_it_has_its_plain_name(browser):
     for host in ("localhost:8000", "127.0.0.1"):
+        browser.client.cookies.clear()
         line = cookie_line(browser.post("put?name=a&value=1", headers={"host": host}))
         assert "Secure" not in line
+    browser.client.cookies.clear()
     assert "Secure" not in cookie_line(browser.post("put?name=b&value=1", secure=True)), "Django's own test client"
 
 
@@ -197,6 +203,63 @@ def test_every_request_renews_the_cookie_if_told_so(configured, browser, tap):
     assert "sessionid" not in browser.get("plain").cookies, "there is nothing to renew yet"
     browser.post("put?name=a&value=1")
     assert "sessionid" in browser.get("plain").cookies
+
+
+@pytest.fixture
+def later(browser, real_engine):
+    """Make the session, and what it knows of its cookie, so many seconds older."""
+
+    def pass_by(seconds):
+        key = get_zdd().sessions.keeper.key(parse_id(browser.cookies["sessionid"]))
+        with Wire(real_engine.port) as wire:
+            for name in ("_c", "_r", "_s"):
+                if value := wire.ask("HGET", key, name):
+                    wire.ask("HSET", key, name, int(value) - round(seconds * 1000))
+
+    return pass_by
+
+
+TENTH = 14 * 86400 / 10
+
+
+def test_a_save_sets_the_cookie_anew_when_a_tenth_of_its_life_has_passed(browser, later):
+    browser.post("put?name=a&value=1")
+    before = browser.cookies["sessionid"]
+    for value in (2, 3):
+        assert "sessionid" not in browser.post(f"put?name=a&value={value}").cookies
+        later(TENTH + 1)
+        assert "sessionid" not in browser.get("me").cookies, "as in Django: reading does not prolong it"
+        assert "Max-Age=1209600" in cookie_line(browser.post("put?name=a&value=1"))
+        assert browser.cookies["sessionid"] == before
+
+
+@pytest.mark.parametrize("own", [{"_SESSION_EXPIRE_AT_BROWSER_CLOSE": True}, {}])
+def test_what_a_later_save_could_not_prolong_it_does_not(configured, tap, browser, later, own):
+    """A cookie that ends with the browser, or at a moment of the application's choice."""
+    configured(tap.url, **own)
+    browser.post("put?name=a&value=1" if own else "expire?seconds=1000000&moment=1")
+    later(TENTH + 1)
+    assert "sessionid" not in browser.post("put?name=a&value=2").cookies
+
+
+def test_a_session_of_the_applications_choice_is_told_the_browser(configured):
+    configured()
+    chosen = SessionStore()
+    chosen["a"] = 1
+    chosen.save()
+
+    def view(request, given):
+        request.session = given or request.session
+        request.session["b"] = 1
+        return HttpResponse()
+
+    for given in (SessionStore(chosen.session_key), None):
+        request = RequestFactory().get("/")
+        if given is None:
+            request.COOKIES["sessionid"] = chosen.session_key
+        answer = SessionMiddleware(lambda request, given=given: view(request, given))(request)
+        told = answer.cookies["sessionid"].value if "sessionid" in answer.cookies else None
+        assert told == (chosen.session_key if given else None)
 
 
 def test_only_what_used_the_session_varies_by_cookie_and_what_set_it_is_not_stored(browser):

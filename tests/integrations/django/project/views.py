@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -71,10 +72,16 @@ def flush(request: HttpRequest) -> HttpResponse:
     return HttpResponse("flushed")
 
 
+def _expiry(request: HttpRequest) -> int | dt.datetime:
+    """So many seconds, or the moment in so many."""
+    seconds = int(request.GET["seconds"])
+    return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds) if "moment" in request.GET else seconds
+
+
 @csrf_exempt
 def expire(request: HttpRequest) -> HttpResponse:
     request.session["kept"] = 1
-    request.session.set_expiry(int(request.GET["seconds"]))
+    request.session.set_expiry(_expiry(request))
     return HttpResponse("expires")
 
 
@@ -205,7 +212,7 @@ async def aflush(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 async def aexpire(request: HttpRequest) -> HttpResponse:
     await request.session.aset("kept", 1)
-    await request.session.aset_expiry(int(request.GET["seconds"]))
+    await request.session.aset_expiry(_expiry(request))
     return HttpResponse("expires")
 
 
