@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 
 from zdd_django.lifetimes import lifetime_of
 from zdd_django.service import get_zdd
+from zdd_django.visit import Visit
 from zdd_sdk.errors import RecordError, SessionGone, SessionUnavailable
 from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.sessions.attributes import Attributes
@@ -50,7 +51,7 @@ class SessionFlows(SessionBase):
         self._session_key = session_key
         self.accessed = self.modified = self.ended = False
         self._turn: Turn | None = None
-        self._visit: _Visit | None = None
+        self._visit: Visit | None = None
         self._offered: tuple[SessionId, ...] = ()
         self._snapshot = False
         self._terms: tuple[Any, int] = (None, 0)
@@ -83,7 +84,7 @@ class SessionFlows(SessionBase):
         if values:
             identities = (parse_id(value) for value in values)
             self._offered = tuple(dict.fromkeys(identity for identity in identities if identity is not None))
-        self._visit = _Visit(asgi, label, cross_site if not values else None, deliver, frozenset(values))
+        self._visit = Visit(asgi, label, cross_site if not values else None, deliver, frozenset(values))
 
     async def keep(self, store: Store | None) -> bool:
         """Save what a request has changed, before its answer; returns whether the cookie is to be set.
@@ -300,26 +301,6 @@ class SessionFlows(SessionBase):
 
 class SessionEnded(UpdateError, SessionInterrupted):
     """`UpdateError`, as Django's contract says; where a view lets it pass, the 400 of its middleware."""
-
-
-class _Visit:
-    """What a session knows of its request."""
-
-    __slots__ = ("asgi", "cross_site", "deliver", "label", "values")
-
-    def __init__(
-        self,
-        asgi: bool,
-        label: Callable[[], str],
-        cross_site: Callable[[], bool] | None,
-        deliver: Callable[[Turn], None],
-        values: frozenset[str],
-    ) -> None:
-        self.asgi = asgi
-        self.label = label
-        self.cross_site = cross_site
-        self.deliver = deliver
-        self.values = values
 
 
 def get_keeper() -> Keeper:
