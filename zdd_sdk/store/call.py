@@ -32,12 +32,16 @@ class Script:
 def load_script(package: str, name: str, prelude: str = "") -> Script:
     """Read ``<package>/lua/<name>.lua`` from package data, after ``<prelude>.lua`` if there is one.
 
+    A script's first line may be ``#!lua flags=…`` (Redis 7.0): it stays the first one, in front of the prelude.
     Scripts never raise: they ``pcall`` what may fail and answer a status array, because an error
     reply inside a pipeline makes some engines drop the connection (``traps.md``: fakeredis over TCP).
     """
     folder = resources.files(package).joinpath("lua")
-    parts = [part for part in (prelude, name) if part]
-    source = "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    before, script = (
+        folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") if part else "" for part in (prelude, name)
+    )
+    flags, _, rest = script.partition("\n") if script.startswith("#!") else ("", "", script)
+    source = "\n".join(part for part in (flags, before, rest) if part)
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
