@@ -24,7 +24,8 @@ if not record then
 end
 
 if record.st == 'P' and record.tok == token then -- sent again
-  return prolong(record, lease) or owned(record.gen, record.rp or '')
+  prolong(record, lease) -- if a full Redis refuses that, the lease is still that of the first time
+  return owned(record.gen, record.rp or '')
 end
 
 local asked, known, same = {}, {}, false

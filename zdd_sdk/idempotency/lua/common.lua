@@ -1,5 +1,5 @@
 -- In front of every script. KEYS[1] the record of a key, [2] the body of its answer: one tag, so one slot.
--- The reference is model.py: whatever changes here changes there. Every reply: {status, server time, ...}.
+-- The reference is transitions.py: whatever changes here changes there. Every reply: {status, server time, ...}.
 local LAPSED, DRAIN, ENTERED = 'lapsed', 'drain', 'entered'
 
 local function text(number)
