@@ -36,6 +36,7 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
     * IdempotencyTooNew                     a newer release keeps this key in a form we cannot read
     * IdempotencyNotGuarded                 the effect was not committed together with its guard row
     * IdempotencyLeaseLost                  another worker has taken the key over
+  * RequestIncomplete(ConnectionError)      the client has gone before it had sent its whole request
   * LifecycleError(RuntimeError)            the drain cannot fit the grace period, or no instance matches
   * FleetError(RuntimeError)
     * FleetUnknown                          the registry cannot say who is alive right now
@@ -74,6 +75,7 @@ __all__ = [
     "RecordTooNew",
     "RecordUndecodable",
     "RehearsalError",
+    "RequestIncomplete",
     "SecretNotConfigured",
     "SessionConflict",
     "SessionCrossSite",
@@ -385,6 +387,14 @@ class IdempotencyLeaseLost(IdempotencyError):
     code = "idempotency-lease-lost"
     status = 409
     retry = True
+
+
+class RequestIncomplete(ZddError, ConnectionError):
+    """The client has gone before it had sent its whole request; nothing was done."""
+
+    code = "request-incomplete"
+    status = 400
+    public = True
 
 
 class LifecycleError(ZddError, RuntimeError):

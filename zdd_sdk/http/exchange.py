@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from zdd_sdk.errors import StoreUnavailable
+    from zdd_sdk.http.body import RequestBody
     from zdd_sdk.http.problem import Answer
     from zdd_sdk.store import Call, Store
 
@@ -66,6 +67,10 @@ class Surface(Protocol):
         """Return the query string, undecoded."""
         ...
 
+    def commits_late(self) -> bool:
+        """Whether the application may commit after the route has made its answer."""
+        ...
+
 
 class Hold:
     """Keeps an answer's bytes back until released; made by `Exchange.hold`."""
@@ -91,6 +96,7 @@ class Exchange:
         path: decoded path.
         scheme: ``http``, ``https``, ``ws`` or ``wss``, as the server saw it.
         store: the store of this driver (asyncio on an ASGI loop, else blocking), or ``None``.
+        body: the request's body as it is read; ``None`` without an ``Idempotency-Key``, or where nobody has asked yet.
         surface: what the framework knows of the request; ``None`` where no integration is at work.
         status: status of the answer, 0 until it is known.
         response_headers: headers parts want on the answer, added before its first byte.
@@ -109,6 +115,7 @@ class Exchange:
         "_holds",
         "_when_released",
         "awaits_commit",
+        "body",
         "commit_observed",
         "method",
         "participants",
@@ -128,6 +135,7 @@ class Exchange:
         self.path = path
         self.scheme = scheme
         self.store = store
+        self.body: RequestBody | None = None
         self.surface: Surface | None = None
         self.status = 0
         self.response_headers: list[tuple[str, str]] = []

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from zdd_sdk.errors import ZddError
-from zdd_sdk.http import Exchange, problem_of
+from zdd_sdk.http import Exchange, Surface, problem_of
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
+from zdd_sdk.http.body import KEY_HEADER
 from zdd_sdk.web.asgi import send_answer, severity
 from zdd_sdk.web.leave import leave
+from zdd_sdk.web.upload import watch_receive
 
 __all__ = ["InnerHalf"]
 
@@ -31,10 +35,12 @@ class InnerHalf:
 
     Args:
         app: the router.
+        surface: returns what the framework knows of a request, from its scope.
     """
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: AsgiApp, surface: Callable[[Scope], Surface] | None = None) -> None:
         self.app = app
+        self._surface = surface
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request that reached the router."""
@@ -42,13 +48,22 @@ class InnerHalf:
         if exchange is None:
             await self.app(scope, receive, send)
             return
+        if exchange.header(KEY_HEADER) is None:
+            await self._handle(exchange, scope, receive, send)
+            return
+        exchange.surface = self._surface(scope) if self._surface else None
+        # Whoever hangs up must not cancel what may have had its effect: it goes on, and its outcome is kept.
+        await _beyond_cancel(self._handle(exchange, scope, receive, send))
+
+    async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         around: tuple[Exchange, _Capture] | None = scope.get("zdd.capture")
         if around is not None and around[0] is exchange:
             around[1].passing = True
+        upload = watch_receive(exchange, receive)
         capture = _Capture(exchange, send)
         scope["zdd.capture"] = (exchange, capture)
         try:
-            await self.app(scope, receive, capture)
+            await self.app(scope, upload or receive, capture)
         except ZddError as error:
             if not capture.abandon():
                 await capture.land()
@@ -63,6 +78,9 @@ class InnerHalf:
             exchange.committed()
             if capture.launch():
                 await capture.land()
+        finally:
+            if upload is not None:
+                upload.close()
 
 
 class _Capture:
@@ -176,6 +194,13 @@ class _Capture:
             free = asyncio.Event()
             self._exchange.when_released(lambda: loop.call_soon_threadsafe(free.set))
             await free.wait()
+
+
+async def _beyond_cancel(flow: Coroutine[Any, Any, None]) -> None:
+    running = asyncio.ensure_future(flow)
+    _flights.add(running)
+    running.add_done_callback(_landed)
+    await asyncio.shield(running)
 
 
 def _landed(flight: asyncio.Future[None]) -> None:

@@ -21,6 +21,7 @@ from zdd_sdk.store import Store, finish
 from zdd_sdk.web.asgi import severity
 from zdd_sdk.web.leave import cors_headers, leave, merge_text_headers
 from zdd_sdk.web.stream import EventStream, is_event_stream
+from zdd_sdk.web.upload import watch_input
 
 if TYPE_CHECKING:
     from zdd_sdk.app import ZeroDowntime
@@ -79,6 +80,7 @@ class WsgiServiceHalf:
         self._zdd.on_request()
         exchange = environ_exchange(environ, self._zdd.blocking_store())
         exchange.participants = self._zdd.participants
+        watch_input(exchange, environ)
         environ["zdd"], environ["zdd.exchange"] = self._zdd, exchange
         return _Departure(exchange, start_response, self._zdd.lifecycle).run(self.app, environ)
 

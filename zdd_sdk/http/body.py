@@ -1,0 +1,202 @@
+"""What a request's body says, taken while the application reads it.
+
+`RequestBody` is fed by the driver. What it keeps is bounded: digests of everything, and the bytes themselves only of
+JSON and forms up to `MAX_KEPT`, which have to be understood rather than only compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Inexact, InvalidOperation, Overflow
+from email.message import Message
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+__all__ = ["KEY_HEADER", "MAX_KEPT", "Content", "RequestBody", "canonical_json"]
+
+KEY_HEADER = "idempotency-key"
+"""Bodies of requests with this header are watched; others cost nothing."""
+
+MAX_KEPT = 1024 * 1024
+"""Bytes of a body that are kept to be understood; of a larger one there are only digests."""
+
+_FORM = "application/x-www-form-urlencoded"
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What a whole body says.
+
+    Attributes:
+        digest: SHA-256 of the bytes; of multipart without its random boundary.
+        length: bytes.
+        media_type: in lower case, without parameters.
+        kept: all of it, if it is JSON or a form and not larger than `MAX_KEPT`.
+    """
+
+    digest: bytes
+    length: int = 0
+    media_type: str = ""
+    kept: bytes | None = None
+
+    def canonical(self) -> bytes | None:
+        """Return its canonical JSON (`canonical_json`); ``None`` if it is none."""
+        return canonical_json(self.kept) if self.kept is not None and _is_json(self.media_type) else None
+
+    def decoded(self) -> Any:
+        """Return JSON as it is, numbers with a fraction as canonical text in `msgspec.Raw`; a form as lists by name.
+
+        Raises:
+            ValueError: it is neither, too large, or malformed.
+        """
+        if self.kept is None:
+            message = f"a body of {self.length} bytes of {self.media_type or 'no type'} has no fields"
+            raise ValueError(message)
+        if self.media_type == _FORM:
+            return parse_qs(self.kept.decode("utf-8", "surrogateescape"), keep_blank_values=True)
+        return _decode(self.kept)
+
+
+class RequestBody:
+    """The body of one request, as it passes by.
+
+    Args:
+        content_type: the request's ``Content-Type``.
+        read_rest: feeds what the application has not yet read, and keeps it for the application; never suspends
+            outside an event loop.
+        cap: bytes to keep.
+
+    Attributes:
+        complete: the whole body has been fed.
+    """
+
+    __slots__ = ("_cap", "_digest", "_kept", "_length", "_media_type", "_read_rest", "complete")
+
+    def __init__(
+        self, content_type: str, read_rest: Callable[[], Awaitable[None]] | None = None, *, cap: int = MAX_KEPT
+    ) -> None:
+        self._media_type = content_type.partition(";")[0].strip().lower()
+        boundary = _boundary(content_type) if self._media_type.startswith("multipart/") else None
+        self._digest = _Parts(boundary) if boundary else hashlib.sha256()
+        self._kept = bytearray() if _is_json(self._media_type) or self._media_type == _FORM else None
+        self._read_rest = read_rest
+        self._cap = cap
+        self._length = 0
+        self.complete = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._digest.update(chunk)
+        self._length += len(chunk)
+        if self._length > self._cap:
+            self._kept = None
+        elif self._kept is not None:
+            self._kept += chunk
+
+    def end(self) -> None:
+        """Note that nothing more will come."""
+        self.complete = True
+
+    async def whole(self) -> Content:
+        """Return what all of it says; what the application has not yet read is read now, and kept for it.
+
+        Raises:
+            RequestIncomplete: the client has gone before it had sent all.
+        """
+        if not self.complete and self._read_rest is not None:
+            await self._read_rest()
+        kept = None if self._kept is None else bytes(self._kept)
+        return Content(self._digest.digest(), self._length, self._media_type, kept)
+
+
+def canonical_json(data: bytes) -> bytes | None:
+    """Return one spelling for all JSON texts that mean the same; ``None`` for what is no JSON (RFC 8259).
+
+    Keys are sorted, whitespace and escapes are gone; numbers are compared by their exact value, never rounded to a
+    double as in RFC 8785, which would make two amounts one. Of equal keys the last one counts, as in Python.
+    """
+    try:
+        return _encoder.encode(_decode(data))
+    except ValueError:
+        return None
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        message = "the body is no JSON"
+        raise ValueError(message) from error
+
+
+_exact = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Inexact, Overflow])
+_LONGEST = 20
+"""Digits up to which a whole number is written out, so that 1e2 is 100; 1e999999999 stays as it is."""
+
+
+def _number(text: str) -> msgspec.Raw:
+    try:
+        value = _exact.create_decimal(text).normalize(_exact)
+    except ArithmeticError:
+        return msgspec.Raw(text.encode())
+    whole = value.adjusted() < _LONGEST and value == value.to_integral_value()
+    return msgspec.Raw(b"%d" % int(value) if whole else str(value).encode())
+
+
+_decoder = msgspec.json.Decoder(float_hook=_number)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def _is_json(media_type: str) -> bool:
+    return media_type.endswith(("/json", "+json"))
+
+
+def _boundary(content_type: str) -> str | None:
+    header = Message()
+    header["content-type"] = content_type
+    boundary = header.get_boundary()
+    return boundary if boundary and boundary.isascii() else None
+
+
+class _Parts:
+    """SHA-256 over what lies between the boundaries of a multipart body (RFC 2046, 5.1), each with its length behind.
+
+    Clients draw a new boundary for each attempt. Lengths keep bytes from moving from one part to the next unseen.
+
+    Args:
+        boundary: of the ``Content-Type``.
+    """
+
+    __slots__ = ("_delimiter", "_hash", "_length", "_tail")
+
+    def __init__(self, boundary: str) -> None:
+        self._delimiter = b"--" + boundary.encode()
+        self._hash = hashlib.sha256()
+        self._tail = b""
+        self._length = 0
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes; what may be the begin of a boundary waits for the next ones."""
+        *closed, rest = (self._tail + chunk).split(self._delimiter)
+        for part in closed:
+            self._close(part)
+        ready = max(0, len(rest) - len(self._delimiter) + 1)
+        self._add(rest[:ready])
+        self._tail = rest[ready:]
+
+    def digest(self) -> bytes:
+        """Return the digest; may be called more than once."""
+        whole = self._hash.copy()
+        whole.update(self._tail + (self._length + len(self._tail)).to_bytes(8))
+        return whole.digest()
+
+    def _add(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._length += len(data)
+
+    def _close(self, part: bytes) -> None:
+        self._add(part)
+        self._hash.update(self._length.to_bytes(8))
+        self._length = 0
