@@ -25,6 +25,7 @@ from zdd_django.cookies import exchange_of, presented, remove_cookie, write_cook
 from zdd_django.problems import mended, problem_response, replaced, respond
 from zdd_django.service import get_zdd
 from zdd_django.sessions import SessionStore
+from zdd_django.uploads import watch_body
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Exchange, exchange_variable
@@ -117,6 +118,8 @@ class _Passage:
         if self._carrier.get("zdd") is not zdd:
             self._exchange = environ_exchange(request.META, store(), scheme=request.scheme)
             self._exchange.participants = zdd.participants
+        if (exchange := self._exchange or self._carrier.get("zdd.exchange")) is not None:
+            watch_body(request, exchange)
         return None
 
     def _health(self) -> HttpResponse | None:

@@ -98,6 +98,7 @@ class RequestBody:
     def end(self) -> None:
         """Note that nothing more will come."""
         self.complete = True
+        self._read_rest = None
 
     async def whole(self) -> Content:
         """Return what all of it says; what the application has not yet read is read now, and kept for it.

@@ -20,11 +20,11 @@ from zdd_sdk.http.body import KEY_HEADER, MAX_KEPT, RequestBody
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Readable", "UploadInput", "UploadReceive", "wants_body", "watch_input", "watch_receive"]
+__all__ = ["CHUNK", "Readable", "UploadInput", "UploadReceive", "wants_body", "watch_input", "watch_receive"]
 
 T = TypeVar("T")
 
-_CHUNK = 64 * 1024
+CHUNK = 64 * 1024
 """Bytes read ahead at a time, which is also what most servers read."""
 
 
@@ -62,7 +62,7 @@ def watch_input(exchange: Exchange, environ: MutableMapping[str, Any], source: R
         source = source or environ["wsgi.input"]
         upload = UploadInput(source, exchange.header("content-type") or "", _length(environ))
         exchange.body = upload.body
-        environ["wsgi.input"] = io.BufferedReader(upload, _CHUNK)
+        environ["wsgi.input"] = io.BufferedReader(upload, CHUNK)
 
 
 def _length(environ: Mapping[str, Any]) -> int | None:
@@ -189,7 +189,7 @@ class UploadInput(io.RawIOBase):
     async def _read_rest(self) -> None:
         ahead = _Ahead()
         while not self.body.complete:
-            chunk = self._take(_CHUNK)
+            chunk = self._take(CHUNK)
             ahead.write(chunk)
             if not chunk and not self.body.complete:
                 self._left = 0
@@ -220,7 +220,7 @@ class _Ahead:
         self._size += len(chunk)
         self.left += len(chunk)
 
-    def read(self, most: int = _CHUNK) -> bytes:
+    def read(self, most: int = CHUNK) -> bytes:
         self._file.seek(self._at)
         chunk = self._file.read(most)
         self._at += len(chunk)
