@@ -9,7 +9,9 @@ Times are milliseconds since 1970 by the clock of the Redis server.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import count, takewhile
 from typing import Literal, get_args
 
 import msgspec
@@ -227,7 +229,7 @@ def replay(answer: bytes, body: bytes | None, release: str, first: int, ends: in
 
 
 _LETTERS: dict[bytes, Effects] = {name[0].encode(): name for name in get_args(Effects)}
-_KNOWN = frozenset(b"v st fp tok gen lu t0 end own rel op eff rp why ans len pown prel".split())
+_KNOWN = re.compile(rb"v|st|fp|tok|gen|lu|t0|end|own|rel|op|eff|rp|why|a\d+|len|pown|prel")
 
 
 def read_record(fields: Mapping[bytes, bytes]) -> Stored:
@@ -255,14 +257,20 @@ def _read(fields: Mapping[bytes, bytes]) -> Record:
         effects=_LETTERS[fields[b"eff"]],
         point=_text(fields.get(b"rp", b"")),
         why=_text(fields.get(b"why", b"")),
-        answer=fields.get(b"ans", b""),
+        answer=b"".join(_parts(fields)),
         length=_number(fields.get(b"len", b"0")),
         previous=_holder(fields.get(b"pown"), fields.get(b"prel")),
-        others={name: value for name, value in fields.items() if name not in _KNOWN},
+        others={name: value for name, value in fields.items() if not _KNOWN.fullmatch(name)},
     )
 
 
 _STATES: dict[bytes, State] = {state.encode(): state for state in get_args(State)}
+
+
+def _parts(fields: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """An answer lies in parts, so that the hash stays a small one."""
+    names = takewhile(fields.__contains__, (b"a%d" % number for number in count()))
+    return (fields[name] for name in names)
 
 
 def _holder(instance: bytes | None, release: bytes | None) -> Holder | None:

@@ -39,7 +39,7 @@ if not same then return reply('mismatch') end
 if record.st == 'C' then
   local body = number(record.len or '0') > 0 and redis.pcall('GET', KEYS[2])
   body = type(body) == 'string' and body
-  return reply('replay', record.ans or '', body, record.rel or '', record.t0, record['end'])
+  return reply('replay', answer_of(record), body, record.rel or '', record.t0, record['end'])
 end
 
 local until_when = number(record.lu or '0')

@@ -62,10 +62,25 @@ local function prolong(record, lease, ...)
   redis.call('PEXPIRE', KEYS[1], text(ends - NOW))
 end
 
+-- A longer value than 64 bytes would turn the hash into a table, at 600 bytes more (hash-max-listpack-value); for a
+-- long one that does not matter.
+local PART, WHOLE = 64, 1024
+
+local function answer_of(record)
+  local parts = {}
+  while record['a' .. #parts] do parts[#parts + 1] = record['a' .. #parts] end
+  return table.concat(parts)
+end
+
 -- Keep an answer; the caller has made sure that it is ours to give.
 local function finish(record, answer, body, body_ttl, ...)
+  local fields, size = {'st', 'C', 'len', #body, ...}, #answer > WHOLE and #answer or PART
+  for from = 1, #answer, size do
+    fields[#fields + 1] = 'a' .. (from - 1) / size
+    fields[#fields + 1] = string.sub(answer, from, from + size - 1)
+  end
   -- Of all that is written the record comes first: without it the body would have no owner.
-  local refused = set('st', 'C', 'ans', answer, 'len', #body, ...)
+  local refused = set(unpack(fields))
   if refused then return refused end
   redis.call('HDEL', KEYS[1], 'lu', 'rp', 'pown', 'prel')
   if #body > 0 then
