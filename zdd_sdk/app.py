@@ -1,34 +1,24 @@
-"""`ZeroDowntime`: builds each part once and hands it its store."""
+"""`ZeroDowntime`: one service: its decorators, and how it starts and stops."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from zdd_sdk.errors import SecretNotConfigured
-from zdd_sdk.release import Release, detect_release
-from zdd_sdk.secrets import Secrets
-from zdd_sdk.settings import Loaded, Settings, load_settings, production_marker
+from zdd_sdk.parts import Parts
 
 if TYPE_CHECKING:
-    from zdd_sdk.fleet import Fleet
-    from zdd_sdk.http import Participant
-    from zdd_sdk.lifecycle import Lifecycle
-    from zdd_sdk.sessions import Sessions
-    from zdd_sdk.sessions.adopt_flow import Adoption
-    from zdd_sdk.store import Keys, Store
-    from zdd_sdk.store.connect import Stores
+    from zdd_sdk.idempotency import Effects, KeyOf, Principal, Said
+    from zdd_sdk.idempotency.bracket import Bracket
 
 __all__ = ["ZeroDowntime"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ZeroDowntime:
+class ZeroDowntime(Parts):
     """One service, made safe to deploy. Create it once, at import; it connects and starts nothing until served.
 
     Args:
@@ -42,6 +32,7 @@ class ZeroDowntime:
 
     Attributes:
         arguments: the options given here, not those from environment and file.
+        brackets: what was decorated with `idempotent` and `idempotent_consumer`, in order.
 
     Raises:
         SettingsError: an unknown option or an impossible value.
@@ -59,173 +50,87 @@ class ZeroDowntime:
     ) -> None:
         given = {"service": service, "environment": environment, "store.redis_url": redis_url}
         arguments = {**options, **{name: value for name, value in given.items() if value is not None}}
-        self._directory = directory
-        self._credentials = redis_credentials
+        super().__init__(arguments, redis_credentials, directory)
+        self.brackets: list[Bracket[Any]] = []
         self._pid = 0
-        self._lock = threading.Lock()
         self._around: ZeroDowntime | None = None
-        self._adoption: Adoption | None = None
-        self._followers: tuple[Any, bool] = (None, False)
-        self.arguments = arguments
-        self.loaded: Loaded = load_settings(arguments, directory=directory)
-        if self.settings.sessions.enabled:
-            from zdd_sdk.sessions.core import check_settings
+        self._before_serving: list[Callable[[], object]] = []
 
-            # Here, not where sessions are built: that is inside the lifespan, where a server takes an
-            # error for "this application has no lifespan" and serves all the same.
-            check_settings(self.settings.sessions)
+    def idempotent(
+        self,
+        *,
+        operation: str,
+        effects: Effects,
+        principal: Principal | None = None,
+        key: KeyOf | None = None,
+        required: bool = True,
+        **said: Unpack[Said],
+    ) -> Callable[[F], F]:
+        """Run a function once per key: an endpoint by its ``Idempotency-Key``, any other by ``key``.
 
-    @property
-    def settings(self) -> Settings:
-        """The effective settings."""
-        return self.loaded.values
-
-    @property
-    def stock(self) -> bool:
-        """Whether ``ZDD_MODE=stock``: the service behaves as if it had never heard of zdd (rehearsals only)."""
-        return self.settings.mode == "stock"
-
-    @cached_property
-    def release(self) -> Release:
-        """Which release this process runs, each field with where it was learned from."""
-        return detect_release(
-            self.settings.release,
-            self.settings.environment,
-            directory=self._directory or Path.cwd(),
-            origins=self.loaded.origins,
-        )
-
-    @cached_property
-    def keys(self) -> Keys:
-        """Names of this service's keys in Redis."""
-        from zdd_sdk.store import Keys
-
-        return Keys(self.settings.service, self.settings.environment)
-
-    @cached_property
-    def stores(self) -> Stores:
-        """The asyncio and the blocking store; nothing connects until one is asked."""
-        from zdd_sdk.store.connect import Stores
-
-        return Stores(self.settings.store, self.keys, on_breaker_open=self._wake, credentials=self._credentials)
-
-    def aio_store(self) -> Store | None:
-        """Return the store for the running event loop, or ``None`` where the service has none."""
-        return self.stores.aio if self._has_store else None
-
-    def blocking_store(self) -> Store | None:
-        """Return the store for threads, or ``None`` where the service has none."""
-        return self.stores.blocking if self._has_store else None
-
-    @cached_property
-    def _has_store(self) -> bool:
-        return not self.stock and self.settings.store.redis_url != "off"
-
-    @cached_property
-    def secrets(self) -> Secrets:
-        """The root secrets; in development one that is kept beside the embedded engine.
-
-        Raises:
-            SecretNotConfigured: outside development without ``ZDD_SECRET``, or one too short.
-        """
-        from zdd_sdk.store.embedded import development_secret
-
-        roots = self.settings.secret
-        if not roots and (marker := production_marker(self.settings.environment, os.environ)):
-            message = (
-                f"ZDD_SECRET is not set, and this is production ({marker}): "
-                "give at least 32 random bytes, e.g. the output of `openssl rand -hex 32`"
-            )
-            raise SecretNotConfigured(message)
-        return Secrets(roots or (development_secret(self.settings.service, self.settings.environment),))
-
-    @cached_property
-    def lifecycle(self) -> Lifecycle:
-        """States, health and drain of this process."""
-        from zdd_sdk.lifecycle import Lifecycle
-
-        lifecycle = Lifecycle(
-            self.settings.lifecycle,
-            service=self.settings.service,
-            environment=self.settings.environment,
-            release={"id": self.release.id, "label": self.release.label},
-        )
-        lifecycle.on_stop(self._close)  # the first hook added is the last one called: Redis last
-        return lifecycle
-
-    @cached_property
-    def fleet(self) -> Fleet:
-        """Who else is alive."""
-        from zdd_sdk.fleet import Fleet
-
-        fleet = Fleet(
-            self.settings.fleet,
-            self.keys,
-            lambda: self.stores.blocking,
-            release=self.release,
-            instance=self.lifecycle.instance,
-            fingerprint=self.loaded.fingerprint(),
-            shown=self.loaded.shown(),
-            lifecycle_state=lambda: self.lifecycle.state.value,
-        )
-        if self.settings.sessions.enabled:
-            from zdd_sdk.sessions import SessionReader
-
-            fleet.add(SessionReader())
-        self.lifecycle.on_stop(fleet.stop)
-        return fleet
-
-    @cached_property
-    def sessions(self) -> Sessions:
-        """Users' sessions."""
-        from zdd_sdk.sessions import Sessions
-
-        return Sessions(
-            self.settings.sessions,
-            self.keys,
-            lambda: self.secrets,
-            release=self.release.label,
-            blocking=self.blocking_store,
-            aio=self.aio_store,
-            can_rotate=self._all_follow_rotations,
-            stock=self.stock,
-        )
-
-    def _all_follow_rotations(self) -> bool:
-        """Whether every live worker does; worked out once per view, since each request asks."""
-        if not self._pulses:
-            return False
-        view = self.fleet.view
-        if view is not self._followers[0]:
-            from zdd_sdk.sessions.reader import FOLLOWS_ROTATIONS
-
-            self._followers = (view, FOLLOWS_ROTATIONS in (view.common("sessions") or ()))
-        return self._followers[1]
-
-    def adoption(self, user_field: str, cookie: str | None = None) -> Adoption | None:
-        """Return what takes over the sessions of a framework, the same object each time; ``None`` if nothing does.
+        It goes right above the function, below the framework's own decorator.
 
         Args:
-            user_field: field of the framework's session that says who is logged in.
-            cookie: name of our cookie, where ``sessions.cookie_name`` is the framework's own.
+            operation: name of what is done, such as ``"orders.create"``; the same in every release.
+            effects: ``"db"``: everything it does is in one transaction of a database with a registered guard;
+                ``"external"``: it calls others with `Context.child_key`; ``"unsafe"``: neither; ``"pure"``: nothing.
+            principal: whose keys: a parameter path (``"user.id"``), a callable of the bound arguments, or
+                ``"anonymous"``; default ``idempotency.principal``.
+            key: for plain functions: where the key is, as ``principal``.
+            required: answer 400 where the request has none.
+            said: ``retention``, ``body_ttl``, ``wait`` (durations; defaults of ``idempotency``), ``fingerprint``
+                (names of fields, or a callable), ``on_unknown`` (``"hold"``, ``"takeover"`` or a probe),
+                ``on_error`` (``"hold"`` or ``"store"``, for ``unsafe``), ``answer`` (makes the answer of an effect
+                whose own was lost).
+
+        Raises:
+            SettingsError: what is said cannot work.
         """
-        settings = self.settings.sessions
-        if settings.adopt == "off" or not settings.enabled or not self._has_store:
-            return None
-        with self._lock:
-            if self._adoption is None:
-                from zdd_sdk.sessions.adopt_count import Tally
-                from zdd_sdk.sessions.adopt_flow import Adoption
+        from zdd_sdk.idempotency.decorate import decorate
 
-                tally = Tally(self.keys, settings.adopt)
-                self.fleet.add(tally)
-                self._adoption = Adoption(self.sessions, settings, tally, user_field=user_field, cookie=cookie)
-        return self._adoption
+        return lambda function: decorate(
+            self,
+            function,
+            operation=operation,
+            effects=effects,
+            principal=principal,
+            key=key,
+            required=required,
+            said=said,
+        )
 
-    @cached_property
-    def participants(self) -> tuple[Participant, ...]:
-        """The parts that take part in exchanges, in their fixed order."""
-        return (self.sessions,) if self.settings.sessions.enabled else ()
+    def idempotent_consumer(
+        self,
+        *,
+        operation: str,
+        effects: Effects,
+        key: KeyOf,
+        visibility_timeout: str | float | None = None,
+        **said: Unpack[Said],
+    ) -> Callable[[F], F]:
+        """Handle a message once, however often the broker brings it.
+
+        Args:
+            operation: name of the consumer group and what it does; the same in every release.
+            effects: as in `idempotent`.
+            key: where the message's id, or the business key, is among the handler's arguments.
+            visibility_timeout: of the broker; the lease must be at most 0.8 of it.
+            said: as in `idempotent`.
+
+        Raises:
+            SettingsError: what is said cannot work.
+        """
+        from zdd_sdk.idempotency.decorate import consumer
+
+        return lambda function: consumer(
+            self,
+            function,
+            operation=operation,
+            effects=effects,
+            key=key,
+            visibility_timeout=visibility_timeout,
+            said=said,
+        )
 
     @overload
     def check(self, function: F, *, critical: bool = False, name: str | None = None) -> F: ...
@@ -267,6 +172,7 @@ class ZeroDowntime:
                 self.secrets.derive("start")
                 self.stores.check()
                 self.stores.load()
+                self._check_brackets()
             if self._around is None:
                 activate(self.lifecycle)
             self.lifecycle.start()
@@ -275,6 +181,16 @@ class ZeroDowntime:
             if self.lifecycle.adapter is None:
                 self.lifecycle.mark_ready()
             self._pid = os.getpid()
+
+    def before_serving(self, check: Callable[[], object]) -> None:
+        """Call ``check()`` when the service starts, once the application is loaded; what it raises refuses to serve."""
+        self._before_serving.append(check)
+
+    def _check_brackets(self) -> None:
+        if self.brackets and self.settings.idempotency.enabled:
+            self.idempotency.check(self.brackets)
+            for check in self._before_serving:
+                check()
 
     def on_request(self) -> None:
         """Note that a request came; for drivers. Starts what a server without a lifespan or a fork hook did not."""
@@ -312,10 +228,6 @@ class ZeroDowntime:
         if self._has_store:
             self.stores.close()
         self._pid = 0
-
-    @cached_property
-    def _pulses(self) -> bool:
-        return self._has_store and self.settings.fleet.enabled
 
     def _wake(self) -> None:
         if self._pulses and self.started:

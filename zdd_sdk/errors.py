@@ -346,6 +346,7 @@ class IdempotencyOutcomeUnknown(IdempotencyInProgress):
 
     code = "idempotency-outcome-unknown"
     title = "The outcome of the first request with this Idempotency-Key is unknown"
+    retry = False
 
 
 class IdempotencyOutcomeCommitted(IdempotencyError):

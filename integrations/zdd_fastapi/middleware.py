@@ -9,6 +9,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import Router
 
 from zdd_fastapi.adopt import lay_adoption
+from zdd_fastapi.surface import StarletteSurface, check_routes
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.http.asgi import AsgiApp, Receive, Scope, Send
 from zdd_sdk.lifecycle.asgi import OuterHalf
@@ -59,6 +60,7 @@ def _install(app: object, zdd: ZeroDowntime) -> None:
     if not isinstance(app, Starlette):
         return
     _lay_inner(app, set())
+    zdd.before_serving(lambda: check_routes(app, zdd))
     stack = app.middleware_stack = app.middleware_stack or app.build_middleware_stack()
     if isinstance(stack, OuterHalf | ServiceHalf):
         return
@@ -78,7 +80,7 @@ def _lay_inner(found: object, seen: set[int]) -> None:
         return
     seen.add(id(found))
     if isinstance(found, Starlette) and not isinstance(found.router.middleware_stack, InnerHalf):
-        found.router.middleware_stack = InnerHalf(found.router.middleware_stack)
+        found.router.middleware_stack = InnerHalf(found.router.middleware_stack, StarletteSurface)
     if isinstance(found, Starlette | Router):
         for route in found.routes:
             _lay_inner(route, seen)

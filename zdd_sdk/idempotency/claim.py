@@ -67,7 +67,8 @@ class Claim:
         transaction: where the guard row went.
         lost: another has taken over.
         nothing_done: the operation said so.
-        status: of the answer, once known; 500 if the operation raised.
+        refused: an error of ours came out of the operation.
+        status: of the answer, once known; 500 if a plain function raised.
         answer: the whole answer, once known.
         outcome: what becomes of the key, once decided.
         hold: keeps the bytes back.
@@ -85,6 +86,7 @@ class Claim:
     transaction: GuardedTransaction | None = None
     lost: bool = False
     nothing_done: bool = False
+    refused: bool = False
     status: int = 0
     answer: StoredAnswer | None = None
     outcome: Outcome | None = None
@@ -94,6 +96,6 @@ class Claim:
         """Decide what becomes of the key, once."""
         if self.outcome is None:
             committed = None if self.transaction is None else self.transaction.committed
-            ending = Ending(self.status, committed, self.answer is not None, self.nothing_done)
+            ending = Ending(self.status, committed, self.answer is not None, self.nothing_done, self.refused)
             self.outcome = judge(self.operation.effects, ending, on_error=self.operation.on_error)
         return self.outcome

@@ -51,6 +51,10 @@ class GuardedTransaction(Protocol):
         """
         ...
 
+    async def find(self, names: Sequence[str]) -> GuardRow | None:
+        """Return a committed row of one of the names, or ``None``."""
+        ...
+
     async def keep(self, names: Sequence[str], answer: bytes) -> None:
         """Write the answer's bytes into committed rows, in a transaction of its own."""
         ...

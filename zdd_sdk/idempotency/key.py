@@ -22,9 +22,9 @@ KeyFormat = Literal["any", "uuid", "uuid7"]
 MAX_AHEAD = 300.0
 """Seconds a client's clock may be ahead of ours; what is further ahead says nothing of a key's age."""
 
-# RFC 9651, 3.1.2 and 3.3. The bare form has no space, no quotes, no comma (a list) and no semicolon (parameters).
+# RFC 9651, 3.1.2 and 3.3. The bare form has no space, no quote, no comma (a list), no semicolon (parameters).
 _STRING = r'"((?:[ !#-\[\]-~]|\\["\\])*)"'
-_BARE = r"([!#-&(-+\--:<-~]+)"
+_BARE = r"((?!')[!#-+\--:<-~]+)"
 _VALUES = (
     r"-?\d{1,12}\.\d{1,3}|-?\d{1,15}|@-?\d{1,15}|\?[01]|:[A-Za-z0-9+/]*={0,2}:",
     r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*",

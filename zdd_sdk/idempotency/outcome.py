@@ -34,12 +34,14 @@ class Ending:
         committed: its guarded transaction was seen to commit; ``None``: it has none.
         answered: the whole answer is known, so that it can be kept.
         nothing_done: the operation said that it had no effect.
+        refused: an error of ours came out of it, which is never an answer to keep.
     """
 
     status: int
     committed: bool | None = None
     answered: bool = True
     nothing_done: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def judge(effects: Effects, ending: Ending, *, on_error: OnError = "hold") -> Ou
         ending: how it ended.
         on_error: for ``unsafe``.
     """
-    said = ending.status < _SERVER_ERROR and ending.status not in NEVER_STORED
+    said = ending.status < _SERVER_ERROR and ending.status not in NEVER_STORED and not ending.refused
     if ending.nothing_done and not ending.committed:
         return Outcome("complete", answer=True) if said and ending.answered else _RELEASE
     if effects == "db":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zdd_sdk.errors import IdempotencyError, SettingsError
+from zdd_sdk.idempotency.paths import follow
 from zdd_sdk.secrets import Secrets
 
 __all__ = ["ANONYMOUS", "Principal", "Scope", "principal_reader"]
@@ -92,9 +93,9 @@ def _follow(path: str, parameters: Sequence[str], operation: str) -> Callable[[M
         raise SettingsError(message)
 
     def find(bound: Mapping[str, Any]) -> object:
-        value = bound.get(first)
-        for name in rest:
-            value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-        return value
+        try:
+            return follow(bound, (first, *rest))
+        except LookupError:
+            return None
 
     return find

@@ -69,7 +69,7 @@ class _Departure:
         """Run what a part has to do elsewhere first; one that fails has said so itself."""
         try:
             await self._exchange.begin_leave()
-        except Exception:
+        except Exception:  # noqa: BLE001 - what comes next must not be lost with it
             _log.exception("before the leave of %s %s", self._exchange.method, self._exchange.path)
 
     async def run(self, wanted: _Wanted) -> None:

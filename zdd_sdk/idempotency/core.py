@@ -1,0 +1,148 @@
+"""`Idempotency`: the part idempotency takes in every exchange: a claimed key is settled at the leave."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zdd_sdk.errors import SettingsError, StoreUnavailable
+from zdd_sdk.http import Answer, Exchange
+from zdd_sdk.idempotency.answer import StoredAnswer, keep
+from zdd_sdk.idempotency.begin import Claimer
+from zdd_sdk.idempotency.calls import IdempotencyCalls
+from zdd_sdk.idempotency.claim import Claim
+from zdd_sdk.idempotency.guard import Guard
+from zdd_sdk.idempotency.live import LiveClaims
+from zdd_sdk.idempotency.settle import Settler
+from zdd_sdk.settings import IdempotencySettings
+from zdd_sdk.store import Call, Keys, Store, finish
+
+if TYPE_CHECKING:
+    from zdd_sdk.idempotency.bracket import Bracket
+
+__all__ = ["Idempotency"]
+
+_log = logging.getLogger("zdd.idempotency")
+
+
+class Idempotency:
+    """One key, one committed effect; a `zdd_sdk.http.Participant`.
+
+    Args:
+        settings: the idempotency options.
+        keys: names keys in Redis.
+        instance: this server, kept with each claim.
+        release: label of this release, the same.
+        draining: whether this process is asked to end.
+
+    Attributes:
+        name: ``"idempotency"``, the key in ``exchange.parts``.
+        settings: the idempotency options.
+        calls: what it asks Redis.
+        live: the claims of this process; to be added to the pulse.
+        guards: glue to the application's database sessions, in the order of registration.
+    """
+
+    name = "idempotency"
+
+    def __init__(
+        self, settings: IdempotencySettings, keys: Keys, *, instance: str, release: str, draining: Callable[[], bool]
+    ) -> None:
+        self.settings = settings
+        self.calls = IdempotencyCalls(keys, settings, instance, release)
+        self.live = LiveClaims(self.calls, lease=settings.lease)
+        self.guards: list[Guard] = []
+        self._settler = Settler(settings, self.calls, self.live)
+        self._claimer = Claimer(self._settler, self.guards, release=release, draining=draining)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Decisions since the start, by name."""
+        return self._settler.counters
+
+    def check(self, brackets: Iterable[Bracket[Any]]) -> None:
+        """Judge what was decorated, once the application has been loaded.
+
+        Raises:
+            SettingsError: an operation says ``effects="db"``, and no guard is registered; or two share a name.
+        """
+        names = Counter(bracket.operation.name for bracket in brackets)
+        if twice := [name for name, count in names.items() if count > 1]:
+            message = f"two operations are called {twice[0]!r}: their keys would be taken for one another's"
+            raise SettingsError(message)
+        unguarded = [one.operation.name for one in brackets if one.operation.effects == "db"]
+        if unguarded and not self.guards:
+            message = (
+                f'{unguarded[0]}: effects="db" needs a guard: register the session of your database '
+                "(zdd_sqlalchemy.guard, or 'zdd_django' with its migration)"
+            )
+            raise SettingsError(message)
+
+    async def begin(self, claim: Claim, bound: Mapping[str, Any], store: Store | None) -> StoredAnswer | None:
+        """Claim a key, and set its guard row; see `Claimer.begin`."""
+        return await self._claimer.begin(claim, bound, store)
+
+    async def settle(self, claim: Claim, store: Store | None) -> None:
+        """Settle a claim outside of any exchange; see `Settler.settle`."""
+        await self._settler.settle(claim, store)
+
+    def attend(self, exchange: Exchange, claim: Claim) -> None:
+        """Let the leave of an exchange settle a claim; its bytes are kept back until then."""
+        exchange.parts[self.name] = claim
+        claim.hold = exchange.hold()
+        exchange.on_final_bytes(lambda status, headers, body: self._capture(claim, status, headers, body))
+        if claim.operation.effects == "db":
+            exchange.before_leave(lambda: self._settler.keep(claim))
+
+    def _capture(self, claim: Claim, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        claim.status = status
+        if len(body) <= self.settings.max_body:
+            claim.answer = keep(status, headers, body)
+
+    def leaving(self, exchange: Exchange) -> Sequence[Call[Any]]:
+        """Say what the leave has to ask: one call that settles the key; nothing where none was claimed."""
+        claim: Claim | None = exchange.parts.get(self.name)
+        if claim is None or claim.hold is None:
+            return ()
+        claim.status = claim.status or exchange.status
+        self._settler.end(claim)
+        outcome, calls = claim.judge(), self._settler.settling(claim)
+        if not (outcome.verb == "complete" and outcome.answer):
+            exchange.response_headers.append(("idempotency-stored", "false"))
+        if not calls:
+            self._let_go(claim)
+            self._settler.check_guarded(claim)
+        return calls
+
+    def left(self, exchange: Exchange, results: Sequence[Any]) -> None:
+        """Take what Redis says, and let the bytes go.
+
+        Raises:
+            IdempotencyNotGuarded: the effect was not committed together with its guard row.
+        """
+        claim: Claim = exchange.parts[self.name]
+        self._settler.settled(claim, results)
+        self._let_go(claim)
+        self._settler.check_guarded(claim)
+
+    def unavailable(self, exchange: Exchange, error: StoreUnavailable) -> Answer | None:
+        """Let the answer go as it is: the effect is there, and the pulse tells Redis later."""
+        claim: Claim = exchange.parts[self.name]
+        _log.warning("%s: a key is settled later, with the pulse: %s", claim.operation.name, error)
+        self.live.owe(self._settler.settling(claim))
+        self._let_go(claim)
+        return None
+
+    @staticmethod
+    def _let_go(claim: Claim) -> None:
+        hold, claim.hold = claim.hold, None
+        if hold is not None:
+            hold.release()
+
+    def hand_over(self, store: Store | None) -> None:
+        """Give up what this process still holds; a stop hook of the lifecycle."""
+        if store is not None and (len(self.live) or self.live.owed):
+            count = finish(self.live.hand_over(store))
+            _log.warning("%d keys of unfinished requests were handed over", count)
