@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import Router
 
 from zdd_fastapi.adopt import lay_adoption
+from zdd_fastapi.openapi import describe_idempotency
 from zdd_fastapi.surface import StarletteSurface, check_routes
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.http.asgi import AsgiApp, Receive, Scope, Send
@@ -61,6 +63,8 @@ def _install(app: object, zdd: ZeroDowntime) -> None:
         return
     _lay_inner(app, set())
     zdd.before_serving(lambda: check_routes(app, zdd))
+    if isinstance(app, FastAPI):
+        describe_idempotency(app)
     stack = app.middleware_stack = app.middleware_stack or app.build_middleware_stack()
     if isinstance(stack, OuterHalf | ServiceHalf):
         return

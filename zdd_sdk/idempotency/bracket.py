@@ -70,6 +70,11 @@ class Bracket(Generic[F]):
         """Whether it takes its key from the request."""
         return self._key is None
 
+    @property
+    def lifetime(self) -> str:
+        """How long an outcome is remembered, as clients are told: an ISO 8601 duration."""
+        return f"PT{self.operation.retention:.0f}S"
+
     def _wrap(self) -> F:
         function = self.function
         if inspect.iscoroutinefunction(function):
@@ -200,6 +205,8 @@ class _Run:
         text = bracket.text_of(exchange, self._bound)
         principal = bracket.operation.principal(self._bound)
         fingerprints = await self._fingerprints()
+        if exchange is not None:
+            exchange.response_headers.append(("idempotency-key-lifetime", bracket.lifetime))
         claim = Claim(
             bracket.operation,
             text,
