@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import weakref
 from collections.abc import Callable, Mapping, MutableMapping
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -187,14 +188,12 @@ class UploadInput(io.RawIOBase):
         return chunk
 
     async def _read_rest(self) -> None:
-        ahead = _Ahead()
+        ahead = self._ahead = self._ahead or _Ahead()
         while not self.body.complete:
             chunk = self._take(CHUNK)
             ahead.write(chunk)
             if not chunk and not self.body.complete:
-                self._left = 0
                 _raise_incomplete()
-        self._ahead = ahead
 
 
 class _Ahead:
@@ -202,12 +201,14 @@ class _Ahead:
 
     Attributes:
         left: bytes the application has not read yet.
+        close: gives the file up; so does the end of this object.
     """
 
-    __slots__ = ("_at", "_file", "_size", "left")
+    __slots__ = ("__weakref__", "_at", "_file", "_size", "close", "left")
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = SpooledTemporaryFile(MAX_KEPT)  # noqa: SIM115 - closed by its owner
+        self._file: IO[bytes] = SpooledTemporaryFile(MAX_KEPT)  # noqa: SIM115 - as long as this lives
+        self.close = weakref.finalize(self, self._file.close)
         self._at = self.left = self._size = 0
 
     @property
@@ -226,9 +227,6 @@ class _Ahead:
         self._at += len(chunk)
         self.left -= len(chunk)
         return chunk
-
-    def close(self) -> None:
-        self._file.close()
 
 
 async def _off_loop(ahead: _Ahead, step: Callable[..., T], *arguments: object) -> T:
