@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.servers.uvicorn.harness import ROOT, Client, Server
+from tests.servers.uvicorn.harness import ROOT, Client, Place, Server
 
 ZDD = (sys.executable, "-c", "import sys; from zdd_sdk.cli import main; sys.exit(main())")
 ASGI = "tests.servers.uvicorn.application:app"
@@ -65,6 +65,7 @@ def starting(
     directory: Path,
     *,
     port: int,
+    place: Place | None = None,
     environ: dict[str, str] | None = None,
     lag: str = "1s",
     stdin: int = subprocess.DEVNULL,
@@ -77,6 +78,7 @@ def starting(
         words: the command.
         directory: for its run directory.
         port: where it is waited for.
+        place: the same, if that is not a port of 127.0.0.1.
         environ: added to the settings of the test.
         lag: ``lifecycle.drain_lag``.
         stdin: of the process.
@@ -100,7 +102,7 @@ def starting(
     reader = threading.Thread(target=server.read, daemon=True)
     reader.start()
     try:
-        _wait_until_served(server, workers, seconds)
+        _wait_until_served(server, port if place is None else place, workers, seconds)
         yield server
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -111,18 +113,18 @@ def starting(
         process.stderr.close()
 
 
-def _wait_until_served(server: Server, workers: int, seconds: float) -> None:
+def _wait_until_served(server: Server, where: int | Place, workers: int, seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not answered(server.port) or len(list(server.run_dir.glob("*/worker-*"))) < workers:
+    while not answered(where) or len(list(server.run_dir.glob("*/worker-*"))) < workers:
         assert time.monotonic() < end, server.text()
         assert server.process.poll() is None, server.text()
         time.sleep(0.05)
 
 
-def answered(port: int, path: str = "/readyz") -> bool:
+def answered(where: int | Place, path: str = "/readyz") -> bool:
     """Whether a request is answered with anything but 503."""
     try:
-        with Client(port) as client:
+        with Client(where) as client:
             return client.ask(path).status < 503
     except OSError:
         return False

@@ -25,12 +25,14 @@ class OuterHalf:
         lifecycle: whose state counts.
         follow: if the application activates another lifecycle while it starts (as ``ZeroDowntime``
             does), let that one take over; for adapters, which wrap applications they know nothing of.
+        close: answer with ``Connection: close`` at any time; for servers that keep no connection, and do not say so.
     """
 
-    def __init__(self, app: AsgiApp, lifecycle: Lifecycle, *, follow: bool = False) -> None:
+    def __init__(self, app: AsgiApp, lifecycle: Lifecycle, *, follow: bool = False, close: bool = False) -> None:
         self.app = app
         self.lifecycle = lifecycle
         self._follow = follow
+        self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -46,7 +48,7 @@ class OuterHalf:
         if not lifecycle.started:
             self._start_late()
         if scope["http_version"].startswith("1"):
-            send = _closing(lifecycle, send)
+            send = _closing(lifecycle, send, always=self._close)
         if (answer := self._health(scope)) is not None:
             await _send_answer(send, answer, head=scope["method"] == "HEAD")
             return
@@ -91,10 +93,10 @@ class OuterHalf:
             self._started()
 
 
-def _closing(lifecycle: Lifecycle, send: Send) -> Send:
+def _closing(lifecycle: Lifecycle, send: Send, *, always: bool) -> Send:
     async def send_closing(message: Message) -> None:
         # Looked up when the answer starts, not when the request came: requests in flight say close, too.
-        if lifecycle.draining and message["type"] == "http.response.start":
+        if (always or lifecycle.draining) and message["type"] == "http.response.start":
             kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
             message["headers"] = [*kept, _CLOSE]
         await send(message)

@@ -109,11 +109,15 @@ class InstanceDirectory:
         return all((self.path / f"{_QUIET}{pid}").exists() for pid in self.workers())
 
     def leave(self) -> None:
-        """Take this worker's file away, and the directory with the last one."""
+        """Take this worker's file away, and the directory with the last one.
+
+        Not while the flag is up and a parent lives: who it may start in this one's place has to drain, too.
+        """
         self.note_quiet(False)
         with contextlib.suppress(OSError):
             (self.path / f"{_WORKER}{os.getpid()}").unlink()
-            self._remove()
+            if self.reason() is None or not self._live(_PARENT):
+                self._remove()
 
     def workers(self) -> tuple[int, ...]:
         """Return the process ids of the live workers, and forget the dead ones."""

@@ -146,9 +146,10 @@ def grace_finding(settings: LifecycleSettings) -> str | None:
 def keep_alive_finding(keep_alive: float, proxy_idle: float | None) -> str | None:
     """Return a warning if the server closes idle connections before the proxy does; ``None`` if all is well.
 
-    A proxy that reuses a connection in the moment the server closes it answers 502, deployment or not.
+    A proxy that reuses a connection in the moment the server closes it answers 502, deployment or not. Where none is
+    kept (0), each answer says so.
     """
-    if proxy_idle is None or keep_alive > proxy_idle:
+    if proxy_idle is None or keep_alive == 0 or keep_alive > proxy_idle:
         return None
     return (
         f"the server closes idle connections after {format_duration(keep_alive)}, the proxy after "

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 ZDD = (sys.executable, "-c", "import sys; from zdd_sdk.cli import main; sys.exit(main())", "serve", "uvicorn")
 PLAIN = (sys.executable, "-m", "uvicorn")
@@ -128,11 +128,20 @@ class Reply:
         return self.values("connection") == ["close"]
 
 
+class Place(Protocol):
+    """Where a server listens, if not at a port of 127.0.0.1."""
+
+    def connect(self, timeout: float) -> socket.socket: ...
+
+
 class Client:
     """One connection."""
 
-    def __init__(self, port: int, timeout: float = 10.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, where: int | Place, timeout: float = 10.0) -> None:
+        if isinstance(where, int):
+            self.socket = socket.create_connection(("127.0.0.1", where), timeout)
+        else:
+            self.socket = where.connect(timeout)
         self._file = self.socket.makefile("rb")
 
     def send(self, path: str = "/", method: str = "POST", *headers: str) -> None:
@@ -182,7 +191,7 @@ class Client:
         self.close()
 
 
-def ask(port: int, path: str = "/", method: str = "GET", *headers: str) -> Reply:
+def ask(port: int | Place, path: str = "/", method: str = "GET", *headers: str) -> Reply:
     """Ask on a connection of its own."""
     with Client(port) as client:
         return client.ask(path, method, *headers)
@@ -195,7 +204,7 @@ class Traffic:
     `move`, then to ``new``. Whatever goes wrong is a failure: nothing is tried again.
     """
 
-    def __init__(self, old: int, new: int, clients: int = 20) -> None:
+    def __init__(self, old: int | Place, new: int | Place, clients: int = 20) -> None:
         self._port = old
         self._new = new
         self._ending = threading.Event()

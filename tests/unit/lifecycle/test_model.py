@@ -110,4 +110,5 @@ def test_findings_name_the_numbers() -> None:
     assert "= 39s is more than grace_period 30s" in finding
     assert keep_alive_finding(5, None) is None
     assert keep_alive_finding(75, 60) is None
+    assert keep_alive_finding(0, 60) is None
     assert "5s, the proxy after 1m" in (keep_alive_finding(5, 60) or "")

@@ -44,6 +44,10 @@ TICK = 0.05
 NOW_LINGER = 0.05
 """Seconds for the requests of connections taken from the queue to be read, where there is no linger."""
 
+FIRST_REQUEST = 5.0
+"""Seconds for the only request of a connection, where none is kept: hypercorn takes a new connection for an idle one,
+and with a keep-alive of 0 closes it before its request has come."""
+
 CLOSING = 0.5
 """Seconds hypercorn gets to close what is idle; then connections are aborted, and after as long tasks cancelled."""
 
@@ -55,10 +59,11 @@ class _Application:
         app: what ``load_application`` returned.
         lifecycle: the adapter's.
         limit: requests after which `exhausted` is called; ``None``: never.
+        close: no connection is kept.
     """
 
-    def __init__(self, app: Any, lifecycle: Lifecycle, limit: int | None) -> None:
-        self.outer = OuterHalf(self._call, lifecycle, follow=True)
+    def __init__(self, app: Any, lifecycle: Lifecycle, limit: int | None, *, close: bool) -> None:
+        self.outer = OuterHalf(self._call, lifecycle, follow=True, close=close)
         self._app = app
         self._left = math.inf if limit is None else limit
         self._threads: tuple[Any, ...] = ()
@@ -94,12 +99,14 @@ class Worker:
         self.config = config
         self._sockets = sockets
         self._told = told
-        self._files = [] if told else socket_files(config)
+        self._files = socket_files(config)
         limit = config.max_requests
         limit = None if limit is None else limit + random.randint(0, config.max_requests_jitter)  # noqa: S311
         config.max_requests = None  # hypercorn would stop at once
         app = load_application(config.application_path, config.wsgi_max_body_size)
-        self._application = _Application(app, adopt_lifecycle("hypercorn"), limit)
+        self._keep_alive = config.keep_alive_timeout
+        config.keep_alive_timeout = config.keep_alive_timeout or FIRST_REQUEST
+        self._application = _Application(app, adopt_lifecycle("hypercorn"), limit, close=not self._keep_alive)
         self._application.exhausted = self._recycle
         begin_serving()
         self._connections = Connections(self._listeners, lambda: self.lifecycle)
@@ -155,7 +162,7 @@ class Worker:
         self._application.outer.start()
         lifecycle = self.lifecycle
         lifecycle.on_drain(lambda: loop.call_soon_threadsafe(self._connections.say_goaway))
-        lifecycle.check_keep_alive(self.config.keep_alive_timeout)
+        lifecycle.check_keep_alive(self._keep_alive)
         lifecycle.mark_ready()
         if self._told is not None:
             self._told.serving = True
@@ -199,7 +206,7 @@ class Worker:
         return phase is Phase.DONE or (self._now and self._closed_at is not None)
 
     async def _close_listeners(self) -> None:
-        for file in self._files:
+        for file in self._files if self._own_sockets() else ():
             file.remove()
         taken = await self._connections.close_listeners(own=self._own_sockets())
         self._closed_at = time.monotonic()

@@ -158,8 +158,6 @@ class Supervisor:
         return any(number != signal.SIGHUP for number in self._pending)
 
     def _end(self, number: int | None) -> None:
-        for file in self._files:
-            file.remove()
         for listener in self._sockets:
             listener.close()
         how = Leaving.NOW if number == signal.SIGINT or at_terminal() else Leaving.INSTANCE
@@ -168,6 +166,8 @@ class Supervisor:
         while alive := [child for child in self._children if child.alive]:
             self._pass_on(alive)
             self._wait(alive, _TICK)
+        for file in self._files:  # not before: workers serve on there, and remove them themselves, unless killed
+            file.remove()
 
     def _pass_on(self, children: Sequence[_Child]) -> None:
         """Second and further signals are for the workers, too: they mean now."""

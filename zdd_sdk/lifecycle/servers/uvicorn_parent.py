@@ -133,13 +133,13 @@ class ZddSupervisor(multiprocess.Multiprocess):
             self._wake.recv(64)
 
     def _end(self) -> None:
-        self._socket_file.remove()
         for listener in self.sockets:
             listener.close()
         self.terminate_all()
         while alive := [process for process in self.processes if process.process.is_alive()]:
             self._wait(0.1)
             self._pass_on(alive)
+        self._socket_file.remove()  # not before: workers serve on there, and remove it themselves, unless killed
 
     def terminate_all(self) -> None:
         """Send every worker SIGTERM and say that the instance leaves."""

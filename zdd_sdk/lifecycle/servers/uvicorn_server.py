@@ -84,7 +84,7 @@ class ZddServer(uvicorn.Server):
         lifecycle = activate(self._given or active() or own_lifecycle())
         lifecycle.adapter = "uvicorn"
         application: Any = self.config.loaded_app
-        self._outer = OuterHalf(application, lifecycle, follow=True)
+        self._outer = OuterHalf(application, lifecycle, follow=True, close=self.config.timeout_keep_alive == 0)
         self.config.loaded_app = self._outer
         self._sockets = sockets
         try:
@@ -97,7 +97,7 @@ class ZddServer(uvicorn.Server):
         if not self.started:
             return
         self._outer.start()
-        self._socket_file = SocketFile(self.config.uds if sockets is None else None)
+        self._socket_file = SocketFile(self.config.uds)
         self.lifecycle.check_keep_alive(self.config.timeout_keep_alive)
         self.lifecycle.mark_ready()
 
@@ -164,7 +164,8 @@ class ZddServer(uvicorn.Server):
         return pending + len(self.server_state.connections) + len(self.server_state.tasks)
 
     async def _close_listeners(self) -> None:
-        self._socket_file.remove()
+        if self._own_sockets():
+            self._socket_file.remove()
         self._queue = Queue(self.servers, self._accept, own=self._own_sockets())
         taken = await self._queue.close()
         for listener in self._sockets or ():
