@@ -22,15 +22,15 @@ def watch_body(request: HttpRequest, exchange: Exchange) -> None:
     if not wants_body(exchange):
         return
     inside: Any = request
-    if hasattr(request, "scope") or hasattr(request, "_body"):
+    if hasattr(request, "_body") or inside._stream.seekable():  # noqa: SLF001 - where Django keeps what it reads from
         exchange.body = _Received(inside).body
-    elif not inside._read_started:  # noqa: SLF001 - where Django keeps what it reads from
+    elif not inside._read_started:  # noqa: SLF001
         watch_input(exchange, request.META, inside._stream)  # noqa: SLF001
         inside._stream = request.META["wsgi.input"]  # noqa: SLF001
 
 
 class _Received:
-    """A body that Django has as a whole: under ASGI it receives all of it before it calls anything of ours."""
+    """A body that Django has as a whole: under ASGI it receives all of it, into a file, before it calls anything."""
 
     def __init__(self, request: Any) -> None:
         self._request = request
