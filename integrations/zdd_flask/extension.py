@@ -13,6 +13,7 @@ from zdd_flask.adopt import adopt_sessions
 from zdd_flask.commands import zdd_commands
 from zdd_flask.interface import DUE, ZddSessionInterface
 from zdd_flask.login import follow_flask_login
+from zdd_flask.surface import FlaskSurface, check_views, show_answers
 from zdd_sdk import ZddError, ZeroDowntime
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.http import current_exchange, problem_of
@@ -60,10 +61,12 @@ class Zdd:
             message = f"Zdd was initialised twice for {app.name!r}"
             raise SettingsError(message)
         zdd = app.extensions["zdd"] = self._service(app)
-        half = WsgiServiceHalf(app.wsgi_app, zdd)
+        half = WsgiServiceHalf(app.wsgi_app, zdd, FlaskSurface())
         # In stock mode the server's own SIGTERM handling stays: no drain and no health paths, as without zdd.
         app.wsgi_app = half if zdd.stock else OuterHalf(half, zdd.lifecycle)  # type: ignore[method-assign]
         on_serve(zdd.start)
+        zdd.before_serving(lambda: check_views(app, zdd))
+        show_answers(app)
         _answer_errors(app)
         app.cli.add_command(zdd_commands(zdd))
         if zdd.settings.sessions.enabled:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from zdd_sdk.errors import ZddError
-from zdd_sdk.http import Answer, Exchange, exchange_variable, problem_of
+from zdd_sdk.http import Answer, Exchange, Surface, exchange_variable, problem_of
 from zdd_sdk.lifecycle import Lifecycle
 from zdd_sdk.store import Store, finish
 from zdd_sdk.web.asgi import severity
@@ -63,23 +63,27 @@ class WsgiServiceHalf:
     Args:
         app: the application below.
         zdd: the service.
+        surface: what its framework knows of the request at work.
     """
 
-    def __init__(self, app: WSGIApplication, zdd: ZeroDowntime) -> None:
+    def __init__(self, app: WSGIApplication, zdd: ZeroDowntime, surface: Surface | None = None) -> None:
         self.app = app
         self._zdd = zdd
+        self._surface = surface
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
         around: ZeroDowntime | None = environ.get("zdd")
         if around is self._zdd:
+            if self._surface is not None:
+                environ["zdd.exchange"].surface = self._surface
             return self.app(environ, start_response)
         if around is not None:
             self._zdd.follow(around)
             environ = dict(environ)  # whoever is around looks at its own again on the way up
         self._zdd.on_request()
         exchange = environ_exchange(environ, self._zdd.blocking_store())
-        exchange.participants = self._zdd.participants
+        exchange.participants, exchange.surface = self._zdd.participants, self._surface
         watch_input(exchange, environ)
         environ["zdd"], environ["zdd.exchange"] = self._zdd, exchange
         return _Departure(exchange, start_response, self._zdd.lifecycle).run(self.app, environ)
@@ -105,6 +109,9 @@ class _Departure:
             body = app(environ, self._start)
         except ZddError as error:
             return self._problem(error)
+        except BaseException:
+            self._give_up()
+            raise
         finally:
             exchange_variable.reset(token)
         if self._answer is not None:
@@ -166,7 +173,17 @@ class _Departure:
 
     def close(self, body: Iterable[bytes]) -> None:
         """Close the application's iterable."""
-        self._within(lambda: _close(body))
+        try:
+            self._within(lambda: _close(body))
+        finally:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave without an answer: what is still held back must be settled, or nobody will."""
+        exchange = self._exchange
+        if exchange.held:
+            exchange.status = exchange.status or 500
+            finish(leave(exchange, exchange.participants))
 
     def _within(self, step: Callable[[], T]) -> T:
         # Set for each step anew: a server may take each in another thread.

@@ -1,0 +1,84 @@
+"""What Flask knows of a request, for idempotent endpoints; and whether those are routed as decorated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from flask import Flask, Response, current_app, request
+from werkzeug.datastructures import Headers
+
+from zdd_sdk import ZeroDowntime
+from zdd_sdk.errors import SettingsError
+from zdd_sdk.http import Answer, Exchange, current_exchange
+from zdd_sdk.idempotency.bracket import Bracket, bracket_of
+
+__all__ = ["FlaskSurface", "check_views", "show_answers"]
+
+
+class FlaskSurface:
+    """The request that Flask is handling: always its own proxies', so one for all of them."""
+
+    def response(self, answer: Answer) -> Response:
+        """Return a response with exactly these headers and bytes; werkzeug adds the length."""
+        response = current_app.response_class(answer.body, answer.status)
+        response.headers = Headers(answer.headers)
+        return response
+
+    def path_parameters(self) -> Mapping[str, object]:
+        """Return what the rule has taken out of path and host."""
+        return request.view_args or {}
+
+    def query(self) -> str:
+        """Return the query string."""
+        return request.query_string.decode("latin-1")
+
+    def commits_late(self) -> bool:
+        """Return ``False``: what commits in the view or in ``after_request`` is there before the answer begins."""
+        return False
+
+
+def show_answers(app: Flask) -> None:
+    """Show each complete answer to who waits for its final bytes, before any ``after_request`` function has it.
+
+    Flask comes by here with every answer: of a view, of an error handler, and the 500 of an unhandled error.
+    """
+    process = app.process_response
+
+    def process_response(response: Response) -> Response:
+        exchange = current_exchange()
+        if exchange is not None and exchange.wants_final_bytes:
+            _show(exchange, response)
+        return process(response)
+
+    app.process_response = process_response  # type: ignore[method-assign]
+
+
+def _show(exchange: Exchange, response: Response) -> None:
+    if not (response.is_streamed or response.direct_passthrough):
+        exchange.final_bytes(response.status_code, list(response.headers), response.get_data())
+
+
+def check_views(app: Flask, zdd: ZeroDowntime) -> None:
+    """Refuse to serve an endpoint without its bracket.
+
+    Raises:
+        SettingsError: ``@zdd.idempotent`` lies above ``@app.post``, so that the bare function is what is routed.
+    """
+    bare = {function: bracket for bracket in zdd.brackets for function in _within(bracket)}
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions.get(rule.endpoint)
+        bracket = bare.get(view)
+        if bracket is not None and bracket_of(view) is None:
+            message = (
+                f"{bracket.operation.name}: {rule.rule} routes the function without its bracket: "
+                "put @zdd.idempotent(…) below the route's decorator, right above the function"
+            )
+            raise SettingsError(message)
+
+
+def _within(bracket: Bracket[object]) -> Iterator[object]:
+    """Yield what a bracket lies around: the function, and those that decorators below it have wrapped."""
+    function: object = bracket.function
+    while function is not None:
+        yield function
+        function = getattr(function, "__wrapped__", None)
