@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response, current_app
@@ -65,7 +67,7 @@ class Zdd:
         # In stock mode the server's own SIGTERM handling stays: no drain and no health paths, as without zdd.
         app.wsgi_app = half if zdd.stock else OuterHalf(half, zdd.lifecycle)  # type: ignore[method-assign]
         on_serve(zdd.start)
-        zdd.before_serving(lambda: check_views(app, zdd))
+        zdd.before_serving(partial(check_views, weakref.ref(app), zdd))
         show_answers(app)
         _answer_errors(app)
         app.cli.add_command(zdd_commands(zdd))

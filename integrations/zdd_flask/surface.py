@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 
 from flask import Flask, Response, current_app, request
@@ -58,12 +59,18 @@ def _show(exchange: Exchange, response: Response) -> None:
         exchange.final_bytes(response.status_code, list(response.headers), response.get_data())
 
 
-def check_views(app: Flask, zdd: ZeroDowntime) -> None:
+def check_views(known: weakref.ref[Flask], zdd: ZeroDowntime) -> None:
     """Refuse to serve an endpoint without its bracket.
+
+    Args:
+        known: the application; nothing to check once it is forgotten.
+        zdd: the service.
 
     Raises:
         SettingsError: ``@zdd.idempotent`` lies above ``@app.post``, so that the bare function is what is routed.
     """
+    if (app := known()) is None:
+        return
     bare = {function: bracket for bracket in zdd.brackets for function in _within(bracket)}
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)

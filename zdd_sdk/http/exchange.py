@@ -105,6 +105,7 @@ class Exchange:
         awaits_commit: database glue sets it where the commit comes after the route's answer; a held
             answer then waits for `committed`, at the latest for the route's return.
         commit_observed: the application's commit has been seen (or there is none to wait for).
+        adrift: the request was cancelled, and its route goes on alone: nobody above it will see how it ends.
     """
 
     __slots__ = (
@@ -114,6 +115,7 @@ class Exchange:
         "_headers",
         "_holds",
         "_when_released",
+        "adrift",
         "awaits_commit",
         "body",
         "commit_observed",
@@ -143,6 +145,7 @@ class Exchange:
         self.participants: Sequence[Participant] = ()
         self.awaits_commit = False
         self.commit_observed = False
+        self.adrift = False
         self._headers = headers
         self._final_bytes: list[Callable[..., object]] = []
         self._after_commit: list[Callable[..., object]] = []

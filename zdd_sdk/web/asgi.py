@@ -13,7 +13,7 @@ from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Answer, Exchange, Participant, exchange_variable, problem_of
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
 from zdd_sdk.store import Store
-from zdd_sdk.web.leave import cors_headers, leave, merge_headers
+from zdd_sdk.web.leave import cors_headers, give_up, leave, merge_headers
 
 __all__ = ["ExchangeHalf", "ProblemHalf", "open_exchange", "send_answer", "severity"]
 
@@ -72,6 +72,10 @@ class ExchangeHalf:
             await self.app(scope, receive, departing)
         except ZddError as error:
             await _answer_problem(exchange, departing, error)
+        except BaseException:
+            if not exchange.adrift:
+                await give_up(exchange)
+            raise
         finally:
             exchange_variable.reset(token)
 

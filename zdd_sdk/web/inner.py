@@ -16,7 +16,7 @@ from zdd_sdk.http import Exchange, Surface, problem_of
 from zdd_sdk.http.asgi import AsgiApp, Message, Receive, Scope, Send
 from zdd_sdk.http.body import KEY_HEADER
 from zdd_sdk.web.asgi import send_answer, severity
-from zdd_sdk.web.leave import leave
+from zdd_sdk.web.leave import give_up, leave
 from zdd_sdk.web.upload import watch_receive
 
 __all__ = ["InnerHalf"]
@@ -53,7 +53,7 @@ class InnerHalf:
             return
         exchange.surface = self._surface(scope) if self._surface else None
         # Whoever hangs up must not cancel what may have had its effect: it goes on, and its outcome is kept.
-        await _beyond_cancel(self._handle(exchange, scope, receive, send))
+        await _beyond_cancel(exchange, self._handle(exchange, scope, receive, send))
 
     async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         around: tuple[Exchange, _Capture] | None = scope.get("zdd.capture")
@@ -196,11 +196,25 @@ class _Capture:
             await free.wait()
 
 
-async def _beyond_cancel(flow: Coroutine[Any, Any, None]) -> None:
-    running = asyncio.ensure_future(flow)
+async def _beyond_cancel(exchange: Exchange, flow: Coroutine[Any, Any, None]) -> None:
+    running = asyncio.ensure_future(_attended(exchange, flow))
     _flights.add(running)
     running.add_done_callback(_landed)
-    await asyncio.shield(running)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        exchange.adrift = not running.done()
+        raise
+
+
+async def _attended(exchange: Exchange, flow: Coroutine[Any, Any, None]) -> None:
+    """Run a route to its end, and settle it here if nobody is left above who could."""
+    try:
+        await flow
+    except BaseException:
+        if exchange.adrift:
+            await give_up(exchange)
+        raise
 
 
 def _landed(flight: asyncio.Future[None]) -> None:

@@ -10,7 +10,7 @@ from zdd_sdk.errors import StoreReplyError, StoreUnavailable, ZddError
 from zdd_sdk.http import Answer, Exchange, Participant, problem, problem_of
 from zdd_sdk.store import Call
 
-__all__ = ["cors_headers", "leave", "merge_headers", "merge_text_headers"]
+__all__ = ["cors_headers", "give_up", "leave", "merge_headers", "merge_text_headers"]
 
 _log = logging.getLogger("zdd.web")
 
@@ -40,6 +40,16 @@ async def leave(exchange: Exchange, participants: Sequence[Participant]) -> Answ
     elif wanted:
         departure.unavailable(wanted, StoreUnavailable("a part wants to ask Redis, and this application has no store"))
     return departure.answer
+
+
+async def give_up(exchange: Exchange) -> None:
+    """Leave without an answer, where the application has failed and something is still held back.
+
+    What is held must be settled by whoever sees the application end: nobody else will.
+    """
+    if exchange.held:
+        exchange.status = exchange.status or 500
+        await leave(exchange, exchange.participants)
 
 
 class _Departure:

@@ -19,7 +19,7 @@ from zdd_sdk.http import Answer, Exchange, Surface, exchange_variable, problem_o
 from zdd_sdk.lifecycle import Lifecycle
 from zdd_sdk.store import Store, finish
 from zdd_sdk.web.asgi import severity
-from zdd_sdk.web.leave import cors_headers, leave, merge_text_headers
+from zdd_sdk.web.leave import cors_headers, give_up, leave, merge_text_headers
 from zdd_sdk.web.stream import EventStream, is_event_stream
 from zdd_sdk.web.upload import watch_input
 
@@ -110,7 +110,7 @@ class _Departure:
         except ZddError as error:
             return self._problem(error)
         except BaseException:
-            self._give_up()
+            finish(give_up(self._exchange))
             raise
         finally:
             exchange_variable.reset(token)
@@ -176,14 +176,7 @@ class _Departure:
         try:
             self._within(lambda: _close(body))
         finally:
-            self._give_up()
-
-    def _give_up(self) -> None:
-        """Leave without an answer: what is still held back must be settled, or nobody will."""
-        exchange = self._exchange
-        if exchange.held:
-            exchange.status = exchange.status or 500
-            finish(leave(exchange, exchange.participants))
+            finish(give_up(self._exchange))
 
     def _within(self, step: Callable[[], T]) -> T:
         # Set for each step anew: a server may take each in another thread.
