@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -217,11 +217,11 @@ def _least_ready(rows: Sequence[WorkerRow]) -> str:
 def resolve_role(
     role: str,
     *,
-    modules: Container[str] | None = None,
+    modules: Mapping[str, Any] | None = None,
     environ: Container[str] | None = None,
     interactive: bool | None = None,
 ) -> str:
-    """Say what this process does: ``auto`` is ``shell`` at a prompt, ``test`` under pytest, else ``web``.
+    """Say what this process does: ``auto`` is ``shell`` at a prompt, ``test`` under a test runner, else ``web``.
 
     In doubt it is a worker: a test that counts as one does no harm, a worker that nobody sees does. So pytest
     must both be imported and have set its variable, which servers started by a test inherit without the import.
@@ -231,10 +231,19 @@ def resolve_role(
         return role
     modules = sys.modules if modules is None else modules
     environ = os.environ if environ is None else environ
-    if "_pytest" in modules and ("PYTEST_VERSION" in environ or "PYTEST_CURRENT_TEST" in environ):
+    if _is_tested(modules, environ):
         return "test"
     at_prompt = hasattr(sys, "ps1") or bool(sys.flags.interactive) if interactive is None else interactive
     return "shell" if at_prompt else "web"
+
+
+def _is_tested(modules: Mapping[str, Any], environ: Container[str]) -> bool:
+    """Whether pytest, ``manage.py test`` (or whatever else has set Django's test environment up) or unittest runs."""
+    if "_pytest" in modules and ("PYTEST_VERSION" in environ or "PYTEST_CURRENT_TEST" in environ):
+        return True
+    program = getattr(getattr(modules.get("__main__"), "__spec__", None), "name", "")
+    django = getattr(modules.get("django.test.utils"), "_TestState", None)
+    return program == "unittest.__main__" or hasattr(django, "saved_data")
 
 
 def new_id() -> str:

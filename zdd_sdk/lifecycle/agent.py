@@ -9,6 +9,7 @@ Source: HAProxy configuration manual, 5.2, "agent-check".
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Agent", "agent_answer", "start_agent"]
 
 _RETRY = 0.5
-"""Seconds between two tries of a worker to take the port over from one that is gone."""
+"""Seconds between two tries: to take the port over from a worker that is gone, or to accept after a failure."""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _PATIENCE = 0.5
 """Seconds for one HAProxy to take its answer."""
@@ -88,8 +91,19 @@ class Agent:
         with listener:
             listener.settimeout(_RETRY)
             while not self._quit.is_set():
-                with contextlib.suppress(OSError):
-                    self._answer(listener.accept()[0])
+                self._answer_next(listener)
+
+    def _answer_next(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except (TimeoutError, ConnectionAbortedError):
+            return
+        except OSError:
+            # Out of descriptors or memory: who connects stays queued, and accept would fail again at once.
+            self._quit.wait(_RETRY)
+            return
+        with contextlib.suppress(OSError):
+            self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:
@@ -105,8 +119,8 @@ def _locked(directory: Path) -> Iterator[bool]:
     """Say whether this process holds the lock of its instance; where there is no directory, every process does."""
     try:
         lock = os.open(directory, os.O_RDONLY)
-    except OSError:
-        yield True
+    except OSError as error:
+        yield error.errno not in _EXHAUSTED
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -153,7 +154,12 @@ def test_an_idle_worker_in_request_mode_lives_fifteen_minutes():
         ("auto", {"unittest"}, {"PYTEST_VERSION"}, False, "web"),
         ("worker", {"_pytest"}, {"PYTEST_VERSION"}, True, "worker"),
         ("shell", set(), {}, False, "shell"),
+        ("auto", {"__main__": SimpleNamespace(__spec__=SimpleNamespace(name="unittest.__main__"))}, {}, False, "test"),
+        ("auto", {"__main__": SimpleNamespace(__spec__=None)}, {}, False, "web"),
+        ("auto", {"django.test.utils": SimpleNamespace(_TestState=SimpleNamespace(saved_data=1))}, {}, False, "test"),
+        ("auto", {"django.test.utils": SimpleNamespace(_TestState=SimpleNamespace())}, {}, False, "web"),
     ],
 )
 def test_roles(role, modules, environ, interactive, resolved):
+    modules = modules if isinstance(modules, dict) else dict.fromkeys(modules)
     assert resolve_role(role, modules=modules, environ=environ, interactive=interactive) == resolved
