@@ -81,7 +81,8 @@ class Settler:
             return self.complete(claim, claim.answer if outcome.answer else None)
         if outcome.verb == "release":
             return [self.calls.release(name, claim.token) for name in claim.names] + self._closing(claim)
-        return [self.calls.hold(name, claim.token, outcome.why) for name in claim.names]
+        held = [self.calls.hold(name, claim.token, outcome.why) for name in claim.names]
+        return held + [self.calls.opened(name, claim.operation.retention) for name in claim.names]
 
     def complete(self, claim: Claim, answer: StoredAnswer | None) -> list[Call[Any]]:
         """Say that it was carried out, also to a Redis that has lost the claim."""

@@ -74,6 +74,10 @@ def serving(url: str) -> Iterator[tuple[ZeroDowntime, TestClient]]:
     async def logout(session: UserSession) -> None:
         session.logout()
 
+    for effects in ("external", "unsafe"):
+        decorate = zdd.idempotent(operation=effects, effects=effects, principal="anonymous", required=False)  # type: ignore[arg-type]
+        app.post(f"/{effects}")(decorate(lambda: "done" * 500))
+
     with TestClient(app, raise_server_exceptions=False) as client:
         yield zdd, client
 
@@ -81,6 +85,7 @@ def serving(url: str) -> Iterator[tuple[ZeroDowntime, TestClient]]:
 def play(client: TestClient) -> list[int]:
     answers = [client.post("/login"), client.get("/me"), client.post("/change"), client.post("/login")]
     answers += [client.post("/others"), client.post("/login")]
+    answers += [client.post(f"/{one}", headers={"Idempotency-Key": "k"}) for one in ("external", "unsafe") * 2]
     return [answer.status_code for answer in (*answers, client.get("/me"), client.post("/logout"))]
 
 
@@ -88,10 +93,10 @@ def test_sessions_pulse_and_doctor_need_no_more(engine: Engine) -> None:
     url = allow(engine)
 
     with serving(url) as (zdd, client):
-        assert [200] * 8 == play(client)
+        assert [200] * 12 == play(client)
         until(lambda: len(zdd.fleet.view.workers) == 1)
         rotate(zdd, engine, client)
-        assert {"sessions": ("1", "rotations")} == zdd.fleet.view.workers[0].capabilities
+        assert {"sessions": ("1", "rotations"), "idempotency": ("1",)} == zdd.fleet.view.workers[0].capabilities
         finish(zdd.stores.blocking.ask(Call(read=bytes, command=("INFO",))))
         denied = engine.ask("ACL", "LOG")
     assert [] == denied

@@ -238,8 +238,8 @@ def test_background_tasks_do_not_delay_the_answer(engine: Engine) -> None:
 
     async def ask() -> None:
         scope = {
-            "type": "http", "method": "POST", "path": "/orders", "raw_path": b"/orders", "query_string": b"", "root_path": "",
-            "scheme": "http", "http_version": "1.1", "server": ("t", 80), "client": ("t", 1),
+            "type": "http", "method": "POST", "path": "/orders", "raw_path": b"/orders", "query_string": b"",
+            "root_path": "", "scheme": "http", "http_version": "1.1", "server": ("t", 80), "client": ("t", 1),
             "headers": [(b"idempotency-key", b"k")],
         }  # fmt: skip
 
