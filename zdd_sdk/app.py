@@ -81,7 +81,7 @@ class ZeroDowntime(Parts):
             said: ``retention``, ``body_ttl``, ``wait`` (durations; defaults of ``idempotency``), ``fingerprint``
                 (names of fields, or a callable), ``on_unknown`` (``"hold"``, ``"takeover"`` or a probe),
                 ``on_error`` (``"hold"`` or ``"store"``, for ``unsafe``), ``answer`` (makes the answer of an effect
-                whose own was lost).
+                whose own was lost), ``guard`` (name of the guard, where several databases have one).
 
         Raises:
             SettingsError: what is said cannot work.

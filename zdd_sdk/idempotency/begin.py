@@ -118,9 +118,11 @@ class Claimer:
         listing = [self._settler.calls.opened(name, operation.retention) for name in self._settler.listed(claim)]
         try:
             verdicts: Sequence[Verdict] = (await store.ask(*calls, *listing))[: len(calls)]
-        except (StoreUnavailable, StoreReplyError) as error:
-            if getattr(error, "sent", True):
+        except BaseException as error:
+            if getattr(error, "sent", True):  # also where a task is cancelled: it may have been granted
                 self._settler.live.owe([self._settler.calls.release(name, claim.token) for name in claim.names])
+            if not isinstance(error, StoreUnavailable | StoreReplyError):
+                raise
             self._without(claim, error)
             return None
         refused = [verdict for verdict in verdicts if not isinstance(verdict, Owned)]
@@ -221,10 +223,13 @@ class Claimer:
     def _transaction(self, claim: Claim, bound: Mapping[str, Any]) -> GuardedTransaction | None:
         if claim.operation.effects != "db":
             return None
+        wanted = claim.operation.guard
         for guard in self._guards:
-            if (transaction := guard.transaction(bound)) is not None:
+            named = wanted is None or getattr(guard, "name", None) == wanted
+            if named and (transaction := guard.transaction(bound)) is not None:
                 return transaction
-        message = f'{claim.operation.name}: effects="db", and no registered guard knows the session of this call'
+        which = "no registered guard" if wanted is None else f"no registered guard called {wanted!r}"
+        message = f'{claim.operation.name}: effects="db", and {which} knows the session of this call'
         raise IdempotencyNotGuarded(message)
 
     def _rows(self, claim: Claim) -> list[GuardRow]:

@@ -36,6 +36,7 @@ class Operation:
         on_error: what a failed ``unsafe`` run leaves.
         answer: makes the answer for an effect that is there while its own answer is lost.
         required: refuse requests without a key.
+        guard: name of the guard whose database has the effect; ``None``: the first that knows the call.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Operation:
     on_error: OnError = "hold"
     answer: Callable[..., Any] | None = None
     required: bool = True
+    guard: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +72,7 @@ class Claim:
         refused: an error of ours came out of the operation.
         status: of the answer, once known; 500 if a plain function raised.
         answer: the whole answer, once known.
+        kept: what the guard row has of it.
         outcome: what becomes of the key, once decided.
         hold: keeps the bytes back.
     """
@@ -89,6 +92,7 @@ class Claim:
     refused: bool = False
     status: int = 0
     answer: StoredAnswer | None = None
+    kept: bytes = b""
     outcome: Outcome | None = None
     hold: Hold | None = None
 

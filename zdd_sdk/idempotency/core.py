@@ -68,10 +68,12 @@ class Idempotency:
         Raises:
             SettingsError: an operation says ``effects="db"``, and no guard is registered; or two share a name.
         """
-        names = Counter(bracket.operation.name for bracket in brackets)
-        if twice := [name for name, count in names.items() if count > 1]:
-            message = f"two operations are called {twice[0]!r}: their keys would be taken for one another's"
-            raise SettingsError(message)
+        named: dict[str, str] = {}
+        for bracket in brackets:
+            where = f"{bracket.function.__module__}.{bracket.function.__qualname__}"
+            if (other := named.setdefault(bracket.operation.name, where)) != where:
+                message = f"{other} and {where} share the operation {bracket.operation.name!r}: name each of them apart"
+                raise SettingsError(message)
         unguarded = [one.operation.name for one in brackets if one.operation.effects == "db"]
         if unguarded and not self.guards:
             message = (
@@ -87,6 +89,10 @@ class Idempotency:
     async def settle(self, claim: Claim, store: Store | None) -> None:
         """Settle a claim outside of any exchange; see `Settler.settle`."""
         await self._settler.settle(claim, store)
+
+    async def keep_before(self, claim: Claim, answer: StoredAnswer) -> None:
+        """Write an answer into the guard row before both are committed; see `Settler.keep_before`."""
+        await self._settler.keep_before(claim, answer)
 
     def attend(self, exchange: Exchange, claim: Claim) -> None:
         """Let the leave of an exchange settle a claim; its bytes are kept back until then."""

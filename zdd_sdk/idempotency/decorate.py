@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_args
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.idempotency.bracket import Bracket
 from zdd_sdk.idempotency.claim import OnUnknown, Operation
-from zdd_sdk.idempotency.fingerprint import FingerprintSpec
+from zdd_sdk.idempotency.fingerprint import FingerprintSpec, read_fingerprint
 from zdd_sdk.idempotency.model import Effects
 from zdd_sdk.idempotency.outcome import OnError
-from zdd_sdk.idempotency.scope import ANONYMOUS, Principal, principal_reader
+from zdd_sdk.idempotency.scope import ANONYMOUS, Principal, key_reader, principal_reader
 from zdd_sdk.settings.units import parse_duration
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Said(TypedDict, total=False):
     on_unknown: OnUnknown
     on_error: OnError
     answer: Callable[..., Any] | None
+    guard: str | None
 
 
 def decorate(
@@ -58,8 +59,8 @@ def decorate(
     Raises:
         SettingsError: what is said cannot work.
     """
-    settings, parameters = zdd.settings.idempotency, tuple(inspect.signature(function).parameters)
     _check(function, operation, effects, said)
+    settings, parameters = zdd.settings.idempotency, tuple(inspect.signature(function).parameters)
     retention = settings.consumer_retention if consumes else settings.retention
     bracket = Bracket(
         zdd,
@@ -75,9 +76,10 @@ def decorate(
             on_error=said.get("on_error", "hold"),
             answer=said.get("answer"),
             required=required,
+            guard=said.get("guard"),
         ),
         said.get("fingerprint"),
-        None if key is None else principal_reader(key, parameters, f"{operation} (key)"),
+        None if key is None else key_reader(key, parameters, operation),
     )
     zdd.brackets.append(bracket)
     return bracket.wrapper
@@ -122,12 +124,16 @@ def _check(function: Callable[..., Any], operation: str, effects: str, said: Sai
     if effects not in get_args(Effects):
         message = f"{operation}: effects={effects!r}: say one of {', '.join(get_args(Effects))}"
         raise SettingsError(message)
+    if inspect.isclass(function):
+        message = f"{operation}: {function.__name__} is a class: decorate the methods that have effects"
+        raise SettingsError(message)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         message = f"{operation}: a generator cannot be idempotent: its answer is never complete when it could be kept"
         raise SettingsError(message)
     if effects == "unsafe" and "Stream" in str(getattr(function, "__annotations__", {}).get("return", "")):
         message = f'{operation}: a stream cannot be kept, so an effects="unsafe" operation may not answer with one'
         raise SettingsError(message)
+    read_fingerprint(said.get("fingerprint"))
     unknown = said.get("on_unknown", "hold")
     if unknown not in ("hold", "takeover") and not callable(unknown):
         message = f"{operation}: on_unknown={unknown!r}: say 'hold', 'takeover', or give a probe"

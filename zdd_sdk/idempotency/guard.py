@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Guard", "GuardRow", "GuardedTransaction"]
+from zdd_sdk.http import Answer
+
+__all__ = ["Enclosing", "Guard", "GuardRow", "GuardedTransaction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,24 @@ class GuardedTransaction(Protocol):
         ...
 
 
+@runtime_checkable
+class Enclosing(Protocol):
+    """A `GuardedTransaction` around the endpoint's body: it hears what came of the body before it ends."""
+
+    def answer_of(self, result: Any) -> Answer | None:
+        """Return the answer an endpoint's result will be, if its bytes exist already, before the commit."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """The body has ended: commit, or roll back, what `GuardedTransaction.insert` has begun itself.
+
+        Args:
+            error: what the body has raised.
+        """
+
+
 class Guard(Protocol):
-    """Glue to one kind of database session."""
+    """Glue to one kind of database session. One with a ``name`` can be asked for: ``@zdd.idempotent(guard="orders")``."""
 
     def transaction(self, bound: Mapping[str, Any]) -> GuardedTransaction | None:
         """Return the transaction that a call with these arguments will write in; ``None``: this glue knows none."""

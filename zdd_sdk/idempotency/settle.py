@@ -11,7 +11,9 @@ from zdd_sdk.errors import IdempotencyNotGuarded, StoreReplyError, StoreUnavaila
 from zdd_sdk.idempotency.answer import StoredAnswer, encode
 from zdd_sdk.idempotency.calls import IdempotencyCalls
 from zdd_sdk.idempotency.claim import Claim
+from zdd_sdk.idempotency.guard import GuardedTransaction
 from zdd_sdk.idempotency.live import LiveClaims
+from zdd_sdk.idempotency.outcome import Ending, judge
 from zdd_sdk.settings import IdempotencySettings
 from zdd_sdk.store import Call, Store
 
@@ -42,7 +44,19 @@ class Settler:
         """Write the answer into the committed guard row: from then on it needs no Redis."""
         outcome, transaction = claim.judge(), claim.transaction
         if outcome.verb == "complete" and outcome.answer and claim.answer and transaction and transaction.committed:
-            await transaction.keep(claim.names, encode(claim.answer, self.settings.max_body)[0])
+            await self._write(claim, transaction, claim.answer)
+
+    async def keep_before(self, claim: Claim, answer: StoredAnswer) -> None:
+        """Write the answer into the guard row before both are committed, if it is one to keep."""
+        ending = Ending(answer.status, committed=True)
+        if claim.transaction is not None and judge("db", ending).answer and len(answer.body) <= self.settings.max_body:
+            await self._write(claim, claim.transaction, answer)
+
+    async def _write(self, claim: Claim, transaction: GuardedTransaction, answer: StoredAnswer) -> None:
+        data = encode(answer, self.settings.max_body)[0]
+        if data != claim.kept:
+            await transaction.keep(claim.names, data)
+            claim.kept = data
 
     async def settle(self, claim: Claim, store: Store | None) -> None:
         """Settle a claim outside of any exchange.
@@ -50,7 +64,10 @@ class Settler:
         Raises:
             IdempotencyNotGuarded: the effect was not committed together with its guard row.
         """
-        await self.keep(claim)
+        try:
+            await self.keep(claim)
+        except Exception:  # noqa: BLE001 - the effect is there; Redis must hear of it all the same
+            _log.exception("%s: the answer could not be kept in the guard row", claim.operation.name)
         self.end(claim)
         calls = self.settling(claim)
         if calls and store is not None:
