@@ -95,7 +95,7 @@ def plan_of(options: argparse.Namespace, *, old: Path, new: Path) -> Any:
         scenario=str(Path(options.scenario).resolve()),
         old=_release(options, "old", commands[0], old),
         new=_release(options, "new", commands[1], new),
-        faults=tuple(parse_fault(text) for text in options.fault),
+        faults=tuple(parse_fault(text) for text in (*options.fault, *_kills(options.kill))),
         redis_url=options.redis_url,
         service=os.environ.get("ZDD_SERVICE", "rehearsal"),
         environment=_environment(options),
@@ -139,6 +139,9 @@ def _deployment_arguments(group: Any) -> None:
         default=[],
         metavar="WHAT[@PHASE]",
         help="redis-pause=10s, fleet-flush or kill=1, at the beginning of a phase (settled)",
+    )
+    group.add_argument(
+        "--kill", type=_count, default=0, metavar="N", help="SIGKILL N instances in each phase but the first and last"
     )
 
 
@@ -228,3 +231,7 @@ def _writable(directory: Path) -> Path:
 def _title(plan: Any) -> str:
     how = "with zdd-sdk" if plan.sdk else "without zdd-sdk"
     return f"rehearsing {plan.strategy} {how}: {plan.instances} instances, {plan.users} users, router {plan.router}"
+
+
+def _kills(count: int) -> list[str]:
+    return [f"kill={count}@{phase}" for phase in ("deploy", "settled", "rollback")] if count else []

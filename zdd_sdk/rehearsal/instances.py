@@ -107,6 +107,8 @@ class Instances:
 
     def kill(self, instance: Instance) -> None:
         """SIGKILL it and everything it started."""
+        if instance.record.drain is None:
+            self._recorder.killed.add(instance.id)
         instance.stopping = True
         self._update(instance, killed=True)
         kill_group(instance.process)

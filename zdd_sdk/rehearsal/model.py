@@ -67,7 +67,8 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
         status: of the answer, 0 if there was none.
         failure: empty, ``refused``, ``reset`` (also an end of file before the answer), ``timeout``,
             ``protocol``, ``no-endpoint``, ``status-4xx`` or ``status-5xx`` (not expected by the scenario), or
-            ``announced``: 503 with Retry-After while a fault of the plan was on, which is not counted as failed.
+            ``announced``: 503 with Retry-After while a fault of the plan was on, or ``cut``: cut off because a fault
+            had killed the instance. The last two are not counted as failed.
         release: side of the instance the request went to, empty if it never reached one.
         backend: id of that instance, empty if unknown.
         user: number of the virtual user, from 0.
@@ -88,7 +89,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     @property
     def failed(self) -> bool:
         """Whether it counts as a failed request."""
-        return self.failure not in ("", "announced")
+        return self.failure not in ("", "announced", "cut")
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -257,6 +258,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         longest_gap_ms: longest time without a good answer while requests were waiting for one.
         requests: all of them.
         announced: answered 503 with Retry-After during a fault of the plan; not in ``failed``.
+        cut: without an answer because a fault of the plan had killed the instance; not in ``failed``.
         failures: number by kind.
         mixed_version_window_s: both releases answered, while deploying; from the first answer of the new
             one to the last of the old one.
@@ -288,6 +290,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     longest_gap_ms: float
     requests: int
     announced: int
+    cut: int = 0
     failures: dict[str, int]
     mixed_version_window_s: float
     rollback_mixed_version_window_s: float

@@ -30,6 +30,7 @@ class Recorder:
     Attributes:
         phase: the phase that is on.
         samples, violations, phases, instances, usage, faults, notes: as in `zdd_sdk.rehearsal.model.Result`.
+        killed: ids of the instances that a fault has killed.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -44,6 +45,7 @@ class Recorder:
         self.usage: list[Usage] = []
         self.faults: list[FaultRecord] = []
         self.notes: list[str] = []
+        self.killed: set[str] = set()
         self._fault_until = 0.0
 
     def begin(self) -> None:

@@ -48,6 +48,7 @@ def summarise(result: Result) -> Summary:
         longest_gap_ms=round(longest_gap(samples) * 1000, 1),
         requests=len(samples),
         announced=sum(sample.failure == "announced" for sample in samples),
+        cut=sum(sample.failure == "cut" for sample in samples),
         failures=dict(sorted(failures.items())),
         mixed_version_window_s=_mixed(result, "deploy", "old", "new"),
         rollback_mixed_version_window_s=_mixed(result, "rollback", "new", "old"),

@@ -133,7 +133,7 @@ class _Seat:
             async with asyncio.timeout(self._plan.request_timeout + (request.patience or 0.0)):
                 raw = await self._attempt(request)
         except Broken as error:
-            failure = error.kind
+            failure = "cut" if self._backend.id in self._recorder.killed else error.kind
         except TimeoutError:
             failure = TIMEOUT
         if raw is not None:

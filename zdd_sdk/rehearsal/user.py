@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json as jsonlib
 import random
 import traceback
+import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +97,9 @@ class Response:
         return jsonlib.loads(self.body)
 
 
+_IN_PROGRESS = 409
+_AGAIN = frozenset({_IN_PROGRESS, 502, 503, 504})
+
 Send = Callable[["User", Request], Awaitable[tuple[RawResponse, str]]]
 
 
@@ -181,6 +187,35 @@ class User:
         request = Request(method, path, tuple(lines.items()), body, route, frozenset(expect), patience)
         return to_response(*await self._send(self, request))
 
+    async def once(self, path: str, *, attempts: int = 12, key: str = "", **options: Any) -> Response:
+        """POST with an ``Idempotency-Key``, and send it again with the same one until it is answered.
+
+        As a good client does with a payment: again after no answer, and after 409, 502, 503 and 504 unless
+        ``x-should-retry`` says no, a little later each time.
+
+        Args:
+            path: with its query.
+            attempts: how often it is sent at most.
+            key: default a new random one.
+            options: of `request`.
+
+        Raises:
+            RequestFailed: the last attempt's.
+        """
+        headers = {**(options.pop("headers", None) or {}), "Idempotency-Key": key or str(uuid.uuid4())}
+        expect = {*options.pop("expect", ()), _IN_PROGRESS}
+        for attempt in itertools.count(1):
+            try:
+                answer = await self.request("POST", path, headers=headers, expect=expect, **options)
+            except RequestFailed as error:
+                if attempt == attempts or not _worth_another(error.response):
+                    raise
+            else:
+                if answer.status != _IN_PROGRESS or attempt == attempts or not _worth_another(answer):
+                    return answer
+            await asyncio.sleep(min(0.1 * 2**attempt, 2.0) * self.random.uniform(0.5, 1.0))
+        raise AssertionError
+
     @contextmanager
     def invariant(self, kind: ViolationKind) -> Iterator[None]:
         """Classify what fails inside: ``login``, ``field`` or ``effect``.
@@ -199,6 +234,13 @@ class User:
         """Become a new visitor: no cookies, no state."""
         self.cookies.clear()
         self.state.clear()
+
+
+def _worth_another(answer: Response | None) -> bool:
+    if answer is None:
+        return True
+    said = answer.headers.get("x-should-retry")
+    return answer.status in _AGAIN if said is None else said == "true"
 
 
 def _body(json: Any, data: Mapping[str, str] | bytes | None) -> tuple[bytes, str]:

@@ -94,6 +94,7 @@ def _extras(summaries: list[Summary]) -> list[Row]:
         ("other asserts broken", lambda s: f"{s.asserts:,}", lambda s: s.asserts > 0),
         ("instances killed", lambda s: f"{s.killed:,}", lambda s: s.killed > 0),
         ("503 during a fault", lambda s: f"{s.announced:,}", lambda _: False),
+        ("cut off by a kill", lambda s: f"{s.cut:,}", lambda _: False),
     ]
     return [row for row in rows if any(row[1](summary) != "0" for summary in summaries)]
 
