@@ -60,6 +60,23 @@ def test_a_new_id_after_a_change_of_privilege_leaves_the_old_one_behind(play: Pl
     assert browser.state == ("ada", {"a": "1", "secret": "1"})
 
 
+@pytest.mark.parametrize("path", ["rotate", "login"])
+@pytest.mark.parametrize("used", [False, True])
+def test_the_id_before_a_rotation_comes_back_only_if_nobody_has_used_the_new_one(
+    play: Play, path: str, used: bool
+) -> None:
+    """The browser does not get the answer, or an attacker has kept the id; a login leaves none that comes back."""
+    browser = play.logged_in(a="1") if path == "rotate" else play.browser(a="1")
+    old, key = browser.tab(), play.key
+    browser.post(path, user="ada")
+    if used:
+        assert browser.user == "ada"
+    play.wire.ask("HSET", key, "_x", 1)  # the grace is over
+    assert old.state == (("ada", {"a": "1"}) if path == "rotate" and not used else (None, {}))
+    assert browser.user == "ada", "whoever has the new one stays logged in"
+    assert old.state == (None, {})
+
+
 def test_a_request_under_way_at_the_login_leaves_the_new_cookie_alone(play: Play) -> None:
     browser = play.browser(cart="full")
     slow, late = play.slow(browser, name="late", value="1"), browser.tab()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.guarantees.play import Play
@@ -97,11 +95,8 @@ def test_an_answer_of_redis_that_is_lost_on_its_way_counts_once(play: Play, path
     assert len(play.live) == (0 if path == "logout" else 1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the old id is a marker then, and nobody has the new one; see docs/guarantees.md"
-)
 def test_a_rotation_that_redis_carries_out_and_never_answers_logs_nobody_out(play: Play) -> None:
-    play.serve(store=FAST, sessions={"login_grace": 1.0})
+    play.serve(store=FAST)
     browser = play.logged_in(a="1")
     key = play.key
     slow = play.slow(browser, "rotate")
@@ -110,10 +105,11 @@ def test_a_rotation_that_redis_carries_out_and_never_answers_logs_nobody_out(pla
     play.engine.resume()
     browser.jar = slow.tab.jar
     assert play.eventually(lambda: browser.get("see")).status == 200
-    deadline = time.monotonic() + 10
-    while play.wire.ask("HEXISTS", key, "_k") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert browser.user == "ada"
+    assert play.wire.ask("HEXISTS", key, "_k"), "it was carried out"
+    play.wire.ask("HSET", key, "_x", 1)  # the grace is over
+    assert browser.state == ("ada", {"a": "1"})
+    assert browser.post("put", name="b", value="1").status == 200
+    assert browser.state == ("ada", {"a": "1", "b": "1"})
 
 
 @pytest.mark.parametrize("policy", ["anonymous", "stale"])

@@ -106,6 +106,18 @@ def test_a_rotation_does_not_undo_a_logout(play: Play, out: str) -> None:
     assert stolen.user == ("ada" if out == "logout" else None)
 
 
+@pytest.mark.parametrize("out", ["logout", "login"])
+def test_a_logout_ends_what_another_request_has_given_a_new_id(play: Play, out: str) -> None:
+    """It was sent with the id of before; the browser is left without the new one, so nobody could end that."""
+    browser = play.logged_in(a="1")
+    slow = play.slow(browser, out, user="bob")
+    rotated = browser.tab()
+    rotated.post("rotate")
+    slow.end()
+    assert (rotated.user, slow.tab.user) == (None, "bob" if out == "login" else None)
+    assert len(play.live) == (1 if out == "login" else 0)
+
+
 def test_an_explicit_save_of_a_session_that_has_ended_is_a_typed_answer(play: Play) -> None:
     browser = play.logged_in(a="1")
     stolen, slow = browser.tab(), play.slow(browser, "keep", name="late", value="1")

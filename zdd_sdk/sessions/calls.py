@@ -62,8 +62,8 @@ class SessionCalls:
                 return _script("create", keys, self._create(operation), vital=operation.vital)
             case Save(place):
                 return _script("save", place.keys, self._save(operation))
-            case Mark(place, revision, keep, vital):
-                args = (self._grace, revision, int(keep))
+            case Mark(place, revision, keep, vital, successor, returns):
+                args = (self._grace, revision, int(keep), successor, int(returns))
                 return _script("mark", place.keys, args, vital=vital)
             case Delete(place, vital):
                 return _script("end", place.keys, (), vital=vital)

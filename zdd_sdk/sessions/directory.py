@@ -79,8 +79,7 @@ class Directory:
             if not moved:
                 break
             wishes = [
-                replace(wish, keep=self._keeper.places.moved(place, digest) if left and place else None)
-                for wish, place, digest in moved
+                replace(wish, keep=place.became(digest) if left and place else None) for wish, place, digest in moved
             ]
             replies = await self._keeper.ask(store, wishes)
             ended += sum(reply.count for reply in replies)

@@ -107,6 +107,10 @@ class Place(msgspec.Struct, frozen=True):
         """Return the id under which it was found: its own (0), or that of a successor (from 1)."""
         return self.successors[moved - 1][0] if moved else self.identity
 
+    def became(self, digest: str) -> Place:
+        """Return the place of what another request has made of it, by the SHA-256 of its id."""
+        return Place(self.identity, self.key[: -len(digest)] + digest, self.index)
+
 
 class Places:
     """Says where sessions and indexes lie.
@@ -138,11 +142,6 @@ class Places:
     def index(self, tag: str, home: int = 0) -> str:
         """Name the index of the user of a tag: ``zdd:…:session:{<tag>}:u``."""
         return self._homes[home].name("session", tag, "u")
-
-    def moved(self, place: Place, digest: str) -> Place:
-        """Return the place of what a login has made of a session, by the SHA-256 of its id."""
-        identity = place.identity
-        return Place(identity, self.hashed(identity.tag, identity.home, digest), place.index)
 
     def hashed(self, tag: str, home: int, digest: str) -> str:
         """Name the hash of a session by the SHA-256 of its id."""

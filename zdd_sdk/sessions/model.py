@@ -16,11 +16,13 @@ from zdd_sdk.errors import SessionTooLarge, SessionValueError
 
 __all__ = [
     "ATTRIBUTE",
+    "BEFORE",
     "LAYOUT",
     "MAX_FIELDS",
     "MAX_NAME",
     "MAX_USER",
     "NOTHING",
+    "RETURNED",
     "REVISION",
     "TOLD",
     "Stored",
@@ -41,6 +43,12 @@ LAYOUT = 1
 
 ATTRIBUTE = b"a:"
 """Prefix of the fields that hold attributes."""
+
+BEFORE = b"_o"
+"""The field with the hash of the id before, which is over once this one has been used."""
+
+RETURNED = b"_q"
+"""The field of what has come back from a rotation whose new id nobody had used; it ends when somebody does."""
 
 REVISION = b"_g"
 """The field that counts the saves."""
@@ -81,6 +89,7 @@ class Stored(msgspec.Struct, frozen=True):
         flags: what of its lifetime was chosen for it; see `zdd_sdk.sessions.lifetime.Lifetime`.
         device: names it in the index of its user, whatever its id becomes.
         since: when its user logged in, ms since 1970; what began before the last logout everywhere has ended.
+        returned: it has come back from a rotation whose new id nobody has used.
         told: when the browser was last given its id, ms since 1970; 0 if a release wrote it that did not say.
     """
 
@@ -99,6 +108,7 @@ class Stored(msgspec.Struct, frozen=True):
     device: str = ""
     since: int = 0
     told: int = 0
+    returned: bool = False
 
     @property
     def max_age(self) -> int | None:
@@ -150,6 +160,7 @@ def read_stored(now: int, raw: Mapping[bytes, bytes]) -> Stored:
         device=raw.get(b"_i", b"").decode(errors="replace"),
         since=_number(raw, b"_e") or _number(raw, b"_c"),
         told=_number(raw, TOLD if TOLD in raw else b"_r"),
+        returned=RETURNED in raw,
     )
 
 

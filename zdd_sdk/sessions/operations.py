@@ -92,12 +92,16 @@ class Mark(msgspec.Struct, frozen=True):
         revision: of what was copied from it.
         keep: its data readable; else it is emptied.
         vital: Redis refusing it is an error to raise, not a reply: nobody may believe to be logged out.
+        successor: hash of the new id, if there is one.
+        returns: if nobody ever uses that one, this one comes back when the grace is over.
     """
 
     place: Place
     revision: int
     keep: bool
     vital: bool = False
+    successor: str = ""
+    returns: bool = False
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -161,7 +165,7 @@ class Reply(msgspec.Struct, frozen=True):
             so nothing was written; ``ended``: its new lifetime is over, so it was deleted;
             ``changed``: a field is not as expected, so nothing was written; ``large``: with what others have saved
             there is no room for it, so nothing was written; ``moved``: the device has another
-            session by now; ``error``: Redis refused.
+            session by now, so nothing was done; ``error``: Redis refused.
         stored: the session (`Load`).
         now: server time, ms (`Create`, `Save`, `ListDevices`).
         ends: absolute end, ms (`Create`, `Save`).

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from zdd_sdk.errors import SessionConflict, SessionTooLarge, ZddError
 from zdd_sdk.sessions.ids import Place, SessionId
-from zdd_sdk.sessions.lifetime import AS_CONFIGURED, OVER, Lifetime
+from zdd_sdk.sessions.lifetime import OVER
 from zdd_sdk.sessions.merge import MAX_ROUNDS
 from zdd_sdk.sessions.merge import Operation as Merge
 from zdd_sdk.sessions.model import (
@@ -33,12 +33,12 @@ from zdd_sdk.sessions.model import (
     Stored,
     changed_since,
     check_size,
-    device_of,
     field_name,
     raw_fields,
     read_stored,
 )
 from zdd_sdk.sessions.operations import Create, Delete, Load, Mark, Operation, Reply, Save
+from zdd_sdk.sessions.renewal import renew
 from zdd_sdk.sessions.turn import Renewal, Turn
 
 __all__ = ["Plan"]
@@ -121,6 +121,7 @@ class Plan:
             elif isinstance(operation, Load) and (reply.stored is None or reply.stored.marker):
                 # A login has come between the load and the answer that was to tell of a rotation: its cookie stays.
                 self._turn.issued = None
+        self._follow([(operation, reply.message) for operation, reply in answers if reply.status == "moved"])
         if self._more and not self.waves and self._turn.savable:
             self._more = False
             self._ask(self._changes)
@@ -168,46 +169,18 @@ class Plan:
         return [replace(save, sets=sets, lifetime=turn.lifetime, created=created, expected=expected, **limits)]
 
     def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
-        turn, old = self._turn, self._before
+        turn = self._turn
         if turn.barred or (self._renewal is Renewal.NONE and not (merged or turn.begun)):
             return []
         self._new = self._mint()
-        vital = self._renewal is Renewal.LOGIN
-        fields = raw_fields(turn.moved(merged))
-        create = Create(self._place(self._new), turn.user, fields, lifetime=self._lifetime(), vital=vital)
-        if turn.user is not None:
-            create = replace(create, device=self._device(create.place), label=turn.label)
-        if old is not None and turn.keep:
-            create = replace(create, fields={**old.others, **create.fields})
-        if old is not None and self._renewal is Renewal.ROTATION:
-            create = replace(create, created=old.created, since=old.since if turn.user is not None else None)
-        create = replace(create, fields={**create.fields, **turn.extra})
-        if old is None or old.marker or turn.id is None:
+        left = self._place(turn.id) if turn.id is not None else None
+        create, mark = renew(turn, merged, left, self._place(self._new))
+        if mark is None:
             return [create]
-        mark = Mark(self._place(turn.id), -1 if turn.behind else old.revision, turn.keep)
         if self._cluster:
             self.waves.append([mark])
             return [create]
         return [create, mark]
-
-    def _device(self, place: Place) -> str:
-        """What goes on as the same user's stays the same device."""
-        turn, old = self._turn, self._before
-        if old is None or turn.id is None or not turn.keep or old.user != turn.user:
-            return device_of(place.hash)
-        return old.device or device_of(self._place(turn.id).hash)
-
-    def _lifetime(self) -> Lifetime:
-        """A rotation goes on as it was; a login with the same data keeps what was chosen."""
-        old = self._before
-        if self._turn.lifetime is not None or old is None:
-            return self._turn.lifetime or AS_CONFIGURED
-        if self._renewal is Renewal.ROTATION:
-            return Lifetime(old.idle, ends=old.ends, flags=old.flags)
-        if not self._turn.keep:
-            return AS_CONFIGURED
-        idle, ends = (old.idle if "m" in old.flags else None), (old.ends if "x" in old.flags else None)
-        return Lifetime(idle, ends=ends, flags=old.flags)
 
     def _save(self, identity: SessionId, sets: dict[str, bytes], deletes: set[str]) -> Save:
         token = secrets.token_bytes(_TOKEN_BYTES)
@@ -228,7 +201,21 @@ class Plan:
 
     def _take_ends(self, replies: Sequence[Reply]) -> None:
         if self._turn.leaving and replies and all(reply.status in {"ok", "none"} for reply in replies):
-            self._turn.leaving, self._turn.ended = (), True
+            self._turn.leaving = ()
+            self._turn.ended = self._new is None or self._turn.id != self._new
+
+    def _follow(self, moved: Sequence[tuple[Operation, str]]) -> None:
+        """End what another request has made of a session meanwhile, then ask again for what has waited for that."""
+        ends = [(step, digest) for step, digest in moved if step in self._ending or self._new is not None]
+        if ends:
+            self._ask(lambda: [each for step, digest in ends for each in self._with_heir(step, digest)])
+
+    def _with_heir(self, step: Operation, digest: str) -> tuple[Operation, Operation]:
+        self._count_round()
+        assert isinstance(step, Mark | Delete)  # noqa: S101 - for type checkers: nothing else is told so
+        heir = Delete(step.place.became(digest), vital=step.vital)
+        self._ending += [heir] if step in self._ending else []
+        return heir, step
 
     def _take_create(self, create: Create, reply: Reply) -> None:
         if reply.status != "ok" or self._new is None:
@@ -274,7 +261,7 @@ class Plan:
         return waits
 
     def _take_mark(self, reply: Reply) -> None:
-        if self._new is None:
+        if self._new is None or reply.status == "moved":
             return
         if reply.status == "ok":
             if self._refused is not None:
@@ -313,13 +300,16 @@ class Plan:
             self.waves[:0] = [operations] if operations else []
 
     def _rebased(self, save: Save, found: Mapping[bytes, bytes]) -> list[Operation]:
-        self._rounds += 1
-        if self._rounds > MAX_ROUNDS:
-            message = f"{MAX_ROUNDS} other requests in a row were faster at the same fields; nothing was written"
-            raise SessionConflict(message)
+        self._count_round()
         self._turn.fields.rebase({name[len(ATTRIBUTE) :].decode(): data for name, data in found.items()})
         # One token for all rounds: should the first arrive once more, later than this, it counts as done.
         return [replace(again, token=save.token) if isinstance(again, Save) else again for again in self._changes()]
+
+    def _count_round(self) -> None:
+        self._rounds += 1
+        if self._rounds > MAX_ROUNDS:
+            message = f"{MAX_ROUNDS} other requests in a row were faster at the same session; nothing was written"
+            raise SessionConflict(message)
 
     def _take_save(self, save: Save, reply: Reply) -> None:
         if reply.status == "ok" and self._new is None:

@@ -17,7 +17,7 @@ from zdd_sdk.errors import SessionTooLarge
 from zdd_sdk.sessions.devices import Entry, write_entry
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import LAYOUT, REVISION, Stored, check_size, read_stored
+from zdd_sdk.sessions.model import BEFORE, LAYOUT, RETURNED, REVISION, Stored, check_size, read_stored
 from zdd_sdk.sessions.operations import (
     Create,
     Delete,
@@ -50,6 +50,8 @@ class _Kept:
     renewed: int = 0
     confirmed: int | None = None
     emptied: bool = False
+    returns: tuple[int, str, int] | None = None
+    """Absolute end, hash of the new id and when that was seen: as ``_q`` in Redis."""
 
 
 @dataclass(slots=True)
@@ -87,11 +89,10 @@ class Shelf:
                     return self._create(operation)
                 case Save():
                     return self._save(operation)
-                case Mark(place, revision, keep):
-                    return self._mark(place, revision, keep=keep)
+                case Mark():
+                    return self._mark(operation)
                 case Delete(place):
-                    self._end(self._follow(place)[0])
-                    return Reply("ok")
+                    return self._log_out(self._follow(place)[0])
                 case _:
                     return self._run_of_user(operation)
 
@@ -114,16 +115,33 @@ class Shelf:
                     return key, moved
         return place.key, 0
 
-    def _alive(self, key: str) -> _Kept | None:
+    def _alive(self, key: str, heir: str = "") -> _Kept | None:
         kept, now = self._kept.get(key), self._clock()
         if kept is None:
             return None
         idle = not kept.stored.marker and now - kept.used >= kept.stored.idle
         revoked = kept.stored.user is not None and kept.stored.since < self._index(kept.index).epoch
-        if idle or revoked or now >= kept.stored.ends:
+        returned = kept.returns is not None and not kept.stored.marker
+        over = returned and self._listed(kept) not in {key[-64:], heir}
+        if idle or revoked or over or now >= kept.stored.ends:
             self._end(key)
             return None
         return kept
+
+    def _listed(self, kept: _Kept) -> str | None:
+        entry = self._index(kept.index).entries.get(kept.stored.device)
+        return entry.hash if entry else None
+
+    def _log_out(self, key: str) -> Reply:
+        if moved := self._moved(key):
+            return moved
+        self._end(key)
+        return Reply("ok")
+
+    def _moved(self, key: str) -> Reply | None:
+        kept = self._kept.get(key)
+        became = self._listed(kept) if kept is not None and kept.stored.marker else None
+        return Reply("moved", message=became) if became not in {None, key[-64:]} else None
 
     def _end(self, key: str) -> None:
         kept = self._kept.pop(key, None)
@@ -147,10 +165,12 @@ class Shelf:
         known = entries.get(stored.device)
         created, label = (known.created, label or known.label) if known else (stored.created, label)
         expires = min(kept.used + stored.idle, stored.ends)
-        entries[stored.device] = Entry(key[-64:], created, kept.used, expires, label)
+        seen = max(kept.used, known.seen + 1) if known else kept.used
+        entries[stored.device] = Entry(key[-64:], created, seen, expires, label)
 
     def _load(self, place: Place, *, rotate: bool) -> Reply:
         key, moved = self._follow(place, grace=self._settings.rotation_grace * 1000)
+        self._come_back(key)
         kept = self._alive(key)
         if kept is None:
             return Reply("none")
@@ -165,6 +185,18 @@ class Shelf:
         shown = read_stored(now, kept.raw)
         stored = replace(kept.stored, now=now, fields=shown.fields, others=shown.others)
         return Reply("ok", stored=stored, moved=moved, rotated=rotated)
+
+    def _come_back(self, key: str) -> None:
+        kept = self._kept.get(key)
+        if kept is None or kept.returns is None or not kept.stored.marker or self._clock() < kept.stored.ends:
+            return
+        ends, successor, seen = kept.returns
+        entry = self._index(kept.index).entries.get(kept.stored.device)
+        unused = entry is not None and entry.hash == successor and entry.seen == seen
+        if entry is not None and (unused or entry.hash == key[-64:]):
+            kept.stored = replace(kept.stored, marker=False, ends=ends)
+            if kept.stored.since >= self._index(kept.index).epoch:
+                self._enlist(kept, key)
 
     def _due(self, kept: _Kept) -> bool:
         now, settings = self._clock(), self._settings
@@ -189,7 +221,9 @@ class Shelf:
         )
         if len(self._kept) >= _MOST:
             self._end(next(iter(self._kept)))
-        kept = _Kept(stored, dict(new.fields), now, new.place.index, renewed=now)
+        before = new.place.became(new.fields[BEFORE].decode()).key if BEFORE in new.fields else ""
+        kept = _Kept(stored, dict(new.fields), now, new.place.index, before=before, renewed=now)
+        kept.returns = (0, "", 0) if RETURNED in new.fields else None
         self._kept[new.place.key] = kept
         self._enlist(kept, new.place.key, new.label)
         return Reply("ok", now=now, ends=ends, idle=idle, since=since)
@@ -239,22 +273,30 @@ class Shelf:
         idle, life, ends = lifetime.terms(*configured, created)
         return idle, now + (life or 0) if ends is None else ends
 
-    def _mark(self, place: Place, revision: int, *, keep: bool) -> Reply:
-        key, _ = self._follow(place)
-        kept = self._alive(key)
-        if kept is None:
+    def _mark(self, mark: Mark) -> Reply:
+        key, keep = self._follow(mark.place)[0], mark.keep
+        kept = self._alive(key, mark.successor)
+        if kept is None or (kept.emptied and keep):
             return Reply("none")
-        if kept.emptied and keep:
-            return Reply("none")
-        self._unlist(kept, key)
-        changed = dict(kept.raw) if keep and kept.stored.revision != revision else {}
+        if not keep and (moved := self._moved(key)):
+            return moved
+        changed = dict(kept.raw) if keep and kept.stored.revision != mark.revision else {}
         if not (kept.stored.marker and keep):
+            kept.returns = self._returns(key, kept, mark)
+            if kept.returns is None:
+                self._unlist(kept, key)
             ends = self._clock() + round(self._settings.login_grace * 1000)
             user = kept.stored.user if keep else None
             kept.stored = replace(kept.stored, marker=True, ends=ends, user=user)
             kept.raw = kept.raw if keep else {}
             kept.emptied = not keep
         return Reply("ok", fields=changed, since=kept.stored.since)
+
+    def _returns(self, key: str, kept: _Kept, mark: Mark) -> tuple[int, str, int] | None:
+        entry, successor = self._index(kept.index).entries.get(kept.stored.device), mark.successor
+        if not mark.returns or not self._settings.login_grace or entry is None:
+            return None
+        return (kept.stored.ends, successor, entry.seen) if entry.hash in {successor, key[-64:]} else None
 
     def _list(self, index: str) -> Reply:
         now, entries = self._clock(), self._index(index).entries

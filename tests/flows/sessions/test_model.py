@@ -24,6 +24,7 @@ class Record:
     user: str | None = None
     marker: bool = False
     emptied: bool = False
+    device: int | None = None
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Request:
     keep: bool = True
     logout: bool = False
     from_marker: bool = False
+    loaded: Record = field(default_factory=lambda: Record({}))
 
     @property
     def sets(self):
@@ -62,6 +64,8 @@ class Machine(RuleBasedStateMachine):
         self.cookie: int | None = None
         self.count = 0
         self.cookies: dict[int, str] = {}
+        self.listed: dict[int | None, int] = {}
+        """Which session each device is in by now."""
         self.requests: list[Request] = []
 
     def create(self, record):
@@ -89,7 +93,7 @@ class Machine(RuleBasedStateMachine):
         assert (session.user, dict(session), session.read_only) == (record.user, record.fields, record.marker)
         fields = copy.deepcopy(record.fields)
         request = Request(exchange, session, number, fields, record.user, record.marker, copy.deepcopy(fields))
-        request.from_marker = record.marker
+        request.from_marker, request.loaded = record.marker, copy.deepcopy(record)
         self.requests.append(request)
 
     @precondition(lambda self: self.requests)
@@ -172,6 +176,7 @@ class Machine(RuleBasedStateMachine):
         """Apply a request to the model; the number of the session it started, if any."""
         if request.logout and request.number is not None:
             begins = status < 500 and (request.login or request.now)
+            self.end_heir(request.number)
             if self.records.pop(request.number, None) is not None and begins:
                 self.records[request.number] = Record({}, marker=True, emptied=True)
             request.number = None
@@ -188,6 +193,15 @@ class Machine(RuleBasedStateMachine):
                 record.fields.pop(name, None)
         return None
 
+    def end_heir(self, number):
+        """Who ends what another request has given a new id means that one, too."""
+        record = self.records.get(number)
+        current = self.listed.get(record.device) if record is not None and record.device is not None else None
+        if current is not None and (current == number or (record.marker and not record.emptied)):
+            del self.listed[record.device]
+            if current != number:
+                self.records.pop(current)
+
     def model_login(self, request):
         fields = dict(request.now)
         old = self.records.get(request.number)
@@ -197,10 +211,18 @@ class Machine(RuleBasedStateMachine):
                 fields.pop(name, None)
                 if name in old.fields:
                     fields[name] = old.fields[name]
+        same = request.number is not None and request.keep and request.loaded.user == request.user
+        if old is not None and not request.from_marker and not same:
+            self.end_heir(request.number)
         if old is not None and not request.from_marker and not (old.marker and request.keep):
             kept = Record(copy.deepcopy(old.fields), old.user) if request.keep else Record({})
-            self.records[request.number] = Record(kept.fields, kept.user, marker=True, emptied=not request.keep)
-        return self.create(Record(copy.deepcopy(fields), request.user))
+            self.records[request.number] = Record(
+                kept.fields, kept.user, marker=True, emptied=not request.keep, device=old.device
+            )
+        number = self.create(Record(copy.deepcopy(fields), request.user))
+        self.records[number].device = request.loaded.device if same else number
+        self.listed[self.records[number].device] = number
+        return number
 
 
 def test_two_requests_at_a_time(flow):

@@ -40,18 +40,6 @@ local function since_of(meta)
   return number(meta['_e']) or number(meta['_c']) or 0
 end
 
--- Whether its user has logged out everywhere since. A listed session whose index is lost is over, too: nobody could
--- tell any more. So is one that began before the index did: that is another one, begun by a login after the loss.
--- 'error' is left to the script's own commands: the index is a hash, or nothing can be said.
-local function revoked(meta)
-  if not meta['_u'] then return false end
-  local known = redis.pcall('HMGET', INDEX, '_v', '_e', '_b')
-  if known.err then return true end
-  if not known[1] then return meta['_i'] and true or false end
-  local since = since_of(meta)
-  return since < (number(known[2]) or 0) or meta['_i'] and since < (number(known[3]) or 0) or false
-end
-
 -- '1 <hash> <created> <seen> <expires> <label>'
 local function read_entry(written)
   local hash, created, seen, expires, label = string.match(written, '^1 (%x+) (%d+) (%d+) (%d+) (.*)$')
@@ -64,15 +52,40 @@ local function entry_of(device)
   return type(written) == 'string' and read_entry(written) or nil
 end
 
+-- Which other id the list has for the device of a session, if any.
+local function became(key, device)
+  local known = entry_of(device)
+  return known and known.hash ~= hash_of(key) and known.hash or nil
+end
+
+-- Whether its user has logged out everywhere since. A listed session whose index is lost is over, too: nobody could
+-- tell any more. So is one that began before the index did: that is another one, begun by a login after the loss.
+-- One that has come back from a rotation ('_q', see load.lua) is over when its device is another's again, or nobody's,
+-- but for the heir it has just been given.
+-- 'error' is left to the script's own commands: the index is a hash, or nothing can be said.
+local function revoked(key, meta, heir)
+  if not meta['_u'] then return false end
+  if meta['_q'] and not meta['_k'] then
+    local known = entry_of(meta['_i'])
+    if not known or known.hash ~= hash_of(key) and known.hash ~= heir then return true end
+  end
+  local known = redis.pcall('HMGET', INDEX, '_v', '_e', '_b')
+  if known.err then return true end
+  if not known[1] then return meta['_i'] and true or false end
+  local since = since_of(meta)
+  return since < (number(known[2]) or 0) or meta['_i'] and since < (number(known[3]) or 0) or false
+end
+
 -- List a session, or what became of it; with a label at its login, which always finds a place. The index outlives
--- every session in it, because it knows what has ended. 'seen' never goes back, though the clock may: see revoke.lua.
+-- every session in it, because it knows what has ended. 'seen' never goes back, though the clock may: see revoke.lua;
+-- nor does it stand still, which tells whether an id has been used: see load.lua.
 -- Where Redis takes no writes the list stays as it is, and the session can be read all the same.
 local function list(key, meta, now, expires, spare, label)
   local known = entry_of(meta['_i'])
   if not (known or label) and redis.call('HLEN', INDEX) >= MOST_DEVICES then return end
   if label == '' or not label then label = known and known.label or '' end
   local shown = {'1', hash_of(key), known and known.created or text(number(meta['_c']) or 0),
-    text(math.max(now, known and known.seen or 0)), text(expires), label}
+    text(math.max(now, known and known.seen + 1 or 0)), text(expires), label}
   if not redis.call('HGET', INDEX, '_v') then redis.pcall('HSET', INDEX, '_b', text(since_of(meta))) end
   redis.pcall('HSET', INDEX, '_v', '1', 'd:' .. meta['_i'], table.concat(shown, ' '))
   local most = (number(meta['_x']) or now) - now + spare

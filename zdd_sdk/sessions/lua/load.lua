@@ -2,6 +2,20 @@
 -- 'ok <now> <which successor or 0> <1 if rotated now> <sizes>\n<fields and values joined>' | {'none'} | {'error', …}
 -- One string instead of a list: a client's parser takes longer over 40 replies than over all the rest of a request.
 local now, spare, at = server_time(), tonumber(ARGV[1]), 1
+
+-- An id that a rotation has left behind comes back when its grace is over, if nobody has used the new one: then the
+-- answer that was to tell of it was lost. '_q': '<absolute end> <hash of the new id> <when that one was seen>'
+local function comes_back(key, meta)
+  local ends, hash, seen = string.match(meta['_q'], '^(%d+) (%x+) (%d+)$')
+  local entry = entry_of(meta['_i'])
+  if not (ends and entry) or revoked(key, meta) then return false end
+  local unused = entry.hash == hash and entry.seen == tonumber(seen)
+  if not unused and entry.hash ~= hash_of(key) then return false end
+  local done = redis.pcall('HSET', key, '_x', ends)
+  if type(done) == 'table' and done.err then return false end
+  return redis.call('HDEL', key, '_k')
+end
+
 local fields = redis.pcall('HGETALL', KEYS[1])
 if fields.err then return {'error', fields.err} end
 if #fields == 0 then
@@ -11,8 +25,14 @@ if #fields == 0 then
 end
 local key, meta = KEYS[at], paired(fields)
 local ends = number(meta['_x']) or 0
+local back = meta['_q'] and meta['_k'] and now >= ends and comes_back(key, meta)
+if back then
+  fields = redis.call('HGETALL', key)
+  meta = paired(fields)
+  ends = number(meta['_x']) or 0
+end
 if now >= ends then return {'none'} end
-if revoked(meta) then
+if not back and revoked(key, meta) then
   redis.call('DEL', key)
   return {'none'}
 end
@@ -41,7 +61,7 @@ if rotated then
 end
 -- past the absolute end there is nothing to keep, so near it the target equals what is left: no write
 local target = math.min(idle, ends - now) + spare
-if rotated or due(left, target, idle, meta['_u']) then
+if back or rotated or (at == 1 and not confirmed) or due(left, target, idle, meta['_u']) then
   redis.pcall('PEXPIRE', key, text(target))
   if meta['_u'] then
     if not meta['_i'] then -- of a release without a list

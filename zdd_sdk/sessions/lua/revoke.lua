@@ -8,13 +8,13 @@ if known.err then return {'error', known.err} end
 local tokens = known[2] or ''
 local at = ARGV[1] == '1' and (redis.call('EXISTS', KEYS[1]) == 1 and 1 or follow())
 local meta = at and paired(redis.call('HGETALL', KEYS[at])) or {}
-local ours = meta['_u'] == ARGV[2] and not revoked(meta)
+local ours = meta['_u'] == ARGV[2] and not revoked(KEYS[at], meta)
 if has_token(tokens, ARGV[4]) then -- sent again
   return {'ok', number(known[3]) or 0, ours and not meta['_k'] and meta['_e'] or '0'}
 end
 -- a login sent at the same time has taken its place: without its new id we would end what is to go on
-local became = ours and meta['_k'] and entry_of(meta['_i'])
-if became and became.hash ~= hash_of(KEYS[at]) then return {'moved', became.hash} end
+local moved = ours and meta['_k'] and became(KEYS[at], meta['_i'])
+if moved then return {'moved', moved} end
 
 -- 1 ms ahead: who has logged in within this very millisecond has ended, who does so from now on is at the epoch. And
 -- ahead of whoever was seen, by a server whose clock was ahead: after a failover now may lie before their login.

@@ -5,7 +5,7 @@
 -- 'ok <revision> <now> <absolute end> <idle ms> <which successor or 0>' | {'changed', field, value, ...}: all compared,
 -- since one differs; nothing was written | {'large', how large it would be}: nor here | {'gone'} | {'ended'} | {'error', message}
 local key, now, moved = KEYS[1], server_time(), 0
-local wanted = {'_x', '_m', '_g', '_t', '_k', '_u', '_d', '_e', '_c', '_i'}
+local wanted = {'_x', '_m', '_g', '_t', '_k', '_u', '_d', '_e', '_c', '_i', '_q'}
 local values = redis.pcall('HMGET', key, unpack(wanted))
 if values.err then return {'error', values.err} end
 if not values[1] then
@@ -17,7 +17,7 @@ end
 local meta = {}
 for i, name in ipairs(wanted) do meta[name] = values[i] or nil end
 -- deleted, or a marker since: never made again, never changed
-if not meta['_x'] or meta['_k'] or revoked(meta) then return {'gone'} end
+if not meta['_x'] or meta['_k'] or revoked(key, meta) then return {'gone'} end
 local ends, idle, spare = number(meta['_x']) or 0, number(meta['_m']) or 0, tonumber(ARGV[1])
 local left = redis.call('PTTL', key)
 if now >= ends or (left >= 0 and left <= spare) then return {'gone'} end
