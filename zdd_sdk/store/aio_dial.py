@@ -1,18 +1,65 @@
-"""Sockets for the asyncio store: a name looked up beside the loop, and its addresses tried in turn."""
+"""Connecting for the asyncio store: a name looked up beside the loop, its addresses tried in turn, and the login."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
 
 from zdd_sdk.errors import StoreUnavailable
+from zdd_sdk.store.link import Login, connection_options
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
 
-__all__ = ["dial", "resolve"]
+__all__ = ["AsyncioConnection"]
 
 
-async def resolve(resolver: Resolver, address: Address) -> tuple[Endpoint, ...]:
+class AsyncioConnection(AbstractConnection):
+    """redis-py's connection over a stream we made, so that name resolution and TLS are inside the limit."""
+
+    host = ""
+    port = 0
+
+    def __init__(self, address: Address, login: Login, resolver: Resolver) -> None:
+        super().__init__(**connection_options(login))
+        self.address = address
+        self.login = login
+        self.resolver = resolver
+        self.transport: asyncio.Transport | None = None
+        self.stream = asyncio.StreamReader(loop=asyncio.get_running_loop())
+
+    def repr_pieces(self) -> list[tuple[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What ``repr`` shows."""
+        return [("address", self.address)]
+
+    def _host_error(self) -> str:
+        return str(self.address)
+
+    def forget(self, attempt: asyncio.Task[None] | None = None) -> None:
+        """Close at once, nothing is written; also a callback of the task that tried to connect."""
+        if attempt is not None and not attempt.cancelled():
+            attempt.exception()  # looked at, so that asyncio does not report it as lost
+        if self.transport is not None:
+            self.transport.abort()
+        self._reader = self._writer = None
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        raw = await _dial(await _resolve(self.resolver, self.address), loop)
+        protocol = asyncio.StreamReaderProtocol(self.stream, loop=loop)
+        tls, host = self.login.tls, self.address.host if self.login.tls else None
+        try:
+            transport, _ = await loop.create_connection(lambda: protocol, sock=raw, ssl=tls, server_hostname=host)
+        except BaseException:
+            raw.close()
+            raise
+        self.transport, self._reader = transport, self.stream
+        self._writer = asyncio.StreamWriter(transport, protocol, self.stream, loop)
+
+
+async def _resolve(resolver: Resolver, address: Address) -> tuple[Endpoint, ...]:
     """Find where a server is, without blocking the loop.
 
     Raises:
@@ -32,7 +79,7 @@ async def resolve(resolver: Resolver, address: Address) -> tuple[Endpoint, ...]:
     raise StoreUnavailable(message, reason="unresolved")
 
 
-async def dial(endpoints: tuple[Endpoint, ...], loop: asyncio.AbstractEventLoop) -> socket.socket:
+async def _dial(endpoints: tuple[Endpoint, ...], loop: asyncio.AbstractEventLoop) -> socket.socket:
     """Connect to the first endpoint that answers; all but the last get 50 ms each.
 
     Raises:

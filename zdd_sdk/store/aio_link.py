@@ -1,4 +1,4 @@
-"""Asyncio connections: streams that redis-py logs in, limited by patience, and their pool."""
+"""Asyncio connections: redis-py logs them in, patience limits them; and their pool."""
 
 from __future__ import annotations
 
@@ -8,113 +8,116 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
-
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.aio_dial import dial, resolve
-from zdd_sdk.store.link import Budget, Limits, Link, Login, connection_options, pack, unconnected
-from zdd_sdk.store.patience import Patience
+from zdd_sdk.store.aio_dial import AsyncioConnection
+from zdd_sdk.store.link import Budget, Limits, Link, Login, unconnected
+from zdd_sdk.store.patience import Patience, Ticker
 from zdd_sdk.store.resolve import Resolver
+from zdd_sdk.store.shield import Arrival
 from zdd_sdk.store.url import Address
 from zdd_sdk.store.wire import CHUNK, UNFINISHED, Replies
 
 __all__ = ["AsyncioNetwork"]
 
 
-class AsyncioConnection(AbstractConnection):
-    """redis-py's connection over a stream we made, so that name resolution and TLS are inside the limit."""
-
-    host = ""
-    port = 0
-
-    def __init__(self, address: Address, login: Login, resolver: Resolver) -> None:
-        super().__init__(**connection_options(login))
-        self.address = address
-        self.login = login
-        self.resolver = resolver
-        self.transport: asyncio.Transport | None = None
-        self.stream: asyncio.StreamReader | None = None
-        self.writer: asyncio.StreamWriter | None = None
-
-    def repr_pieces(self) -> list[tuple[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """What ``repr`` shows."""
-        return [("address", self.address)]
-
-    def _host_error(self) -> str:
-        return str(self.address)
-
-    def forget(self, attempt: asyncio.Task[None] | None = None) -> None:
-        """Close at once, nothing is written; also a callback of the task that tried to connect."""
-        if attempt is not None and not attempt.cancelled():
-            attempt.exception()  # looked at, so that asyncio does not report it as lost
-        if self.transport is not None:
-            self.transport.abort()
-        self._reader = self._writer = None
-
-    async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        raw = await dial(await resolve(self.resolver, self.address), loop)
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        tls, host = self.login.tls, self.address.host if self.login.tls else None
-        try:
-            transport, _ = await loop.create_connection(lambda: protocol, sock=raw, ssl=tls, server_hostname=host)
-        except BaseException:
-            raw.close()
-            raise
-        self.transport, self.stream, self._reader = transport, reader, reader
-        self._writer = self.writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+def _read_now(stream: asyncio.StreamReader) -> bytes:
+    """Return what has come already."""
+    reading = stream.read(CHUNK)
+    try:
+        reading.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    reading.close()
+    return b""
 
 
-class AsyncioLink:
-    """One connection of the asyncio store; see `zdd_sdk.store.link.Link`."""
+class AsyncioLink(asyncio.Protocol):
+    """One connection of the asyncio store, once redis-py has logged it in; see `zdd_sdk.store.link.Link`."""
 
     def __init__(self, connection: AsyncioConnection, pool: AsyncioPool) -> None:
+        assert connection.transport is not None  # noqa: S101 - connect() has just returned
         self.connection = connection
         self.address = connection.address
         self.pool = pool
-        self.ended = False
-        assert connection.transport is not None  # noqa: S101 - connect() has just returned
-        assert connection.stream is not None  # noqa: S101
-        assert connection.writer is not None  # noqa: S101
         self.transport = connection.transport
-        self.stream = connection.stream
-        self.writer = connection.writer
+        self.ended = self.timed_out = False
         self._replies = Replies()
-        self.timed_out = False
+        self._arrival: Arrival | None = None
+        self._closed = self._paused = False
+        self._loop = asyncio.get_running_loop()
         self._poll = select.poll()
         self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self.transport.set_protocol(self)
+        self._take_over()
 
-    async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
-        """Send commands in one write."""
-        packed = pack(commands)
+    def _take_over(self) -> None:
+        """Take what has come since the login: a server that has too many clients says so, and goes."""
+        stream = self.connection.stream
         try:
-            self.writer.write(packed)
-            await self.writer.drain()
-        except OSError as error:
+            self._replies.feed(_read_now(stream))
+            self._closed = stream.at_eof()
+        except OSError:
+            self._closed = True
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what has come for who waits for it; while nobody does, let the server wait."""
+        self._replies.feed(data)
+        if self._arrival is None:
+            self._paused = True
+            self.transport.pause_reading()
+        else:
+            self._arrived()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Tell who waits."""
+        self._closed = True
+        self._arrived()
+
+    def _arrived(self) -> None:
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None and not arrival.done():
+            arrival.set_result(None)
+
+    def send(self, packed: bytes) -> None:
+        """Send packed commands in one write."""
+        self.transport.write(packed)
+
+    async def receive(self, replies: list[Any], count: int) -> None:
+        """Read replies into a list until it has so many; cancelled and awaited anew, it goes on."""
+        arriving = self._replies
+        try:
+            while len(replies) < count:
+                if (reply := arriving.next()) is not UNFINISHED:
+                    replies.append(reply)
+                else:
+                    await self._more()
+        except ValueError as error:
             raise self._broken() from error
 
-    async def receive(self) -> Any:
-        """Read one reply."""
-        try:
-            while (reply := self._replies.next()) is UNFINISHED:
-                if not (data := await self.stream.read(CHUNK)):
-                    raise ConnectionResetError
-                self._replies.feed(data)
-        except (OSError, ValueError) as error:
-            raise self._broken() from error
-        return reply
+    def _more(self) -> Arrival:
+        """Wait for what comes next.
+
+        Raises:
+            StoreUnavailable: nothing will.
+        """
+        if self._closed:
+            raise self._broken()
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        self._arrival = arrival = Arrival(loop=self._loop)
+        return arrival
 
     async def fresh(self) -> bool:
         """Whether the server has neither closed the connection nor sent what nobody asked for."""
-        if self.transport.is_closing() or self.stream.at_eof() or not self._replies.empty:
+        if self.transport.is_closing() or not self._replies.empty:
             return False
         if not self._poll.poll(0):
             return True
         # Something has arrived that the loop has not read: let it, then see whether it was a TLS ticket or the end.
         for _ in range(2):
             await asyncio.sleep(0)
-        return not (self.transport.is_closing() or self.stream.at_eof() or self._poll.poll(0))
+        return not (self.transport.is_closing() or self._poll.poll(0)) and self._replies.empty
 
     def expire(self) -> None:
         """Time is up: readers and writers fail; what was read before stays readable."""
@@ -141,11 +144,8 @@ class AsyncioPool:
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.closed = False
 
-    async def enter(self, budget: Patience, limits: Limits) -> None:
-        """Wait for a place, first come first served."""
-        if self.free > 0:
-            self.free -= 1
-            return
+    async def wait_for_place(self, budget: Patience, limits: Limits) -> None:
+        """Wait until somebody leaves, first come first served."""
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self.waiting.append(place)
@@ -210,16 +210,20 @@ class AsyncioNetwork:
         self._limits = limits
         self._pools: dict[tuple[Address, str], AsyncioPool] = {}
         self._listening: set[AsyncioLink] = set()
+        self._ticker = Ticker(self.loop)
 
     def budget(self, seconds: float) -> Patience:
         """Start the clock of one ask."""
-        return Patience(self.loop, seconds)
+        return Patience(self._ticker, seconds)
 
     async def take(self, address: Address, budget: Budget, *, role: str = "") -> AsyncioLink:
         """A free connection, pooled or new."""
         assert isinstance(budget, Patience)  # noqa: S101 - a network only meets its own budgets
-        pool = self._pool(address, role)
-        await pool.enter(budget, self._limits)
+        pool = self._pools.get((address, role)) or self._pool(address, role)
+        if pool.free > 0:
+            pool.free -= 1
+        else:
+            await pool.wait_for_place(budget, self._limits)
         try:
             return await pool.take_idle() or await self._open(address, budget, pool, role)
         except BaseException:
@@ -311,7 +315,5 @@ class AsyncioNetwork:
             await asyncio.sleep(0)
 
     def _pool(self, address: Address, role: str) -> AsyncioPool:
-        pool = self._pools.get((address, role))
-        if pool is None:
-            pool = self._pools[address, role] = AsyncioPool(address, self._limits.pool_size(role))
+        pool = self._pools[address, role] = AsyncioPool(address, self._limits.pool_size(role))
         return pool

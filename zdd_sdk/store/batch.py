@@ -130,8 +130,9 @@ def conclude(questions: Sequence[Question]) -> tuple[Any, ...]:
     results: list[Any] = []
     first: Exception | None = None
     for question in questions:
+        reply, call = question.reply, question.call
         try:
-            results.append(_read(question))
+            results.append(_explain(call, reply) if isinstance(reply, StoreReplyError) else call.read(reply))
         except Exception as error:  # noqa: BLE001 - a reader is the caller's code; its error is re-raised below
             first = first or error
     if first is not None:
@@ -139,10 +140,7 @@ def conclude(questions: Sequence[Question]) -> tuple[Any, ...]:
     return tuple(results)
 
 
-def _read(question: Question) -> Any:
-    reply, call = question.reply, question.call
-    if not isinstance(reply, StoreReplyError):
-        return call.read(reply)
+def _explain(call: Call[Any], reply: StoreReplyError) -> Any:
     if call.on_error is None:
         raise reply
     return call.on_error(reply)

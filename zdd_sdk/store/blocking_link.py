@@ -19,8 +19,8 @@ from redis.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from zdd_sdk.errors import StoreUnavailable
-from zdd_sdk.store.deadline import LAST_LOOK, BoundedSocket, Deadline
-from zdd_sdk.store.link import Budget, Limits, Link, Login, connection_options, pack, unconnected
+from zdd_sdk.store.deadline import LAST_LOOK, BoundedSocket, Deadline, bind_deadline
+from zdd_sdk.store.link import Budget, Limits, Link, Login, connection_options, unconnected
 from zdd_sdk.store.resolve import Endpoint, Resolver
 from zdd_sdk.store.url import Address
 from zdd_sdk.store.wire import CHUNK, UNFINISHED, Replies
@@ -51,7 +51,7 @@ class BlockingConnection(AbstractConnection):
 
     def _connect(self) -> BoundedSocket:  # pyright: ignore[reportIncompatibleMethodOverride]
         raw = _dial(_resolve(self.resolver, self.address, self.deadline), self.deadline)
-        self.bounded = BoundedSocket(_wrap(raw, self.login, self.address, self.deadline), self.deadline)
+        self.bounded = bind_deadline(_wrap(raw, self.login, self.address, self.deadline), self.deadline)
         return self.bounded
 
 
@@ -70,24 +70,26 @@ class BlockingLink:
         self._poll = select.poll()
         self._poll.register(self.socket.fileno(), select.POLLIN)
 
-    async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
-        """Send commands in one write."""
-        packed = pack(commands)
+    def send(self, packed: bytes) -> None:
+        """Send packed commands in one write."""
         try:
             self.socket.sendall(packed)
         except OSError as error:
             raise _broken(self.address, error, self.socket.deadline) from error
 
-    async def receive(self) -> Any:
-        """Read one reply."""
+    async def receive(self, replies: list[Any], count: int) -> None:
+        """Read replies into a list until it has so many."""
+        arriving = self._replies
         try:
-            while (reply := self._replies.next()) is UNFINISHED:
-                if not (data := self.socket.recv(CHUNK)):
+            while len(replies) < count:
+                if (reply := arriving.next()) is not UNFINISHED:
+                    replies.append(reply)
+                elif data := self.socket.recv(CHUNK):
+                    arriving.feed(data)
+                else:
                     raise ConnectionResetError
-                self._replies.feed(data)
         except (OSError, ValueError) as error:
             raise _broken(self.address, error, self.socket.deadline) from error
-        return reply
 
     def fresh(self) -> bool:
         """Whether the server has neither closed the connection nor sent what nobody asked for."""

@@ -29,6 +29,8 @@ class ClusterRoute:
         clock: monotonic seconds.
     """
 
+    sole = None
+
     def __init__(self, seeds: tuple[Address, ...], clock: Callable[[], float] = time.monotonic) -> None:
         self._seeds = seeds
         self._clock = clock

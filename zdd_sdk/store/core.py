@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zdd_sdk.errors import StoreNotConfigured, StoreReplyError, StoreUnavailable, ZddError
@@ -15,11 +14,12 @@ from zdd_sdk.store.breaker import Breaker
 from zdd_sdk.store.call import Call
 from zdd_sdk.store.client import load_client
 from zdd_sdk.store.forklock import ForkLock
-from zdd_sdk.store.link import Credentials, Limits, Link, Login, Network, make_tls
+from zdd_sdk.store.link import Credentials, Limits, Link, Login, Network, make_tls, receive_one
 from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.route import Route, make_route
-from zdd_sdk.store.trip import Terms, answer
+from zdd_sdk.store.trip import Terms, Trip
 from zdd_sdk.store.url import Target, is_embedded
+from zdd_sdk.store.wire import encode_command
 
 if TYPE_CHECKING:
     from zdd_sdk.store.blocking_link import BlockingNetwork
@@ -52,7 +52,7 @@ class Core:
         self._credentials = credentials
         self.resolver = Resolver()
         self.breaker = Breaker(on_breaker_open)
-        self._terms = Terms(settings.operation_timeout)
+        self._terms = Terms(settings.operation_timeout, settings.total_timeout)
         self._find = find
         self._lock = ForkLock()
         self._target: Target | None = None
@@ -83,18 +83,24 @@ class Core:
         self._settle()
         return self._logins
 
-    async def ask(self, calls: Sequence[Call[Any]], network: Network) -> tuple[Any, ...]:
+    async def ask(self, calls: Sequence[Call[Any]], network: Network, terms: Terms | None = None) -> tuple[Any, ...]:
         """Ask, report to the breaker, and return the results."""
+        terms = terms or self._terms
         questions = [Question(call) for call in calls]
-        await self._answer(questions, network, self._terms, self.settings.total_timeout)
+        trip = Trip(questions, network, self._route, terms, network.budget(terms.total_timeout))
+        try:
+            await trip.make()
+        except StoreUnavailable as failure:
+            failure.sent = any(question.sent for question in questions)
+            self._note(failure)
+            raise
+        self.breaker.succeeded()
         return conclude(questions)
 
     async def wait(self, call: Call[Any], timeout: float, network: Network) -> Any:
         """Ask one call that may block for ``timeout`` seconds, on a connection no `ask` uses."""
-        terms = replace(self._terms, operation_timeout=timeout + self.settings.operation_timeout, role="wait")
-        questions = [Question(call)]
-        await self._answer(questions, network, terms, timeout + self.settings.total_timeout)
-        return conclude(questions)[0]
+        terms = self._terms.waiting(timeout)
+        return (await self.ask([call], network, terms))[0]
 
     async def listen(
         self, channels: Sequence[str], open_network: Callable[[], Awaitable[Network]]
@@ -110,7 +116,7 @@ class Core:
         try:
             network.listening(link, since=True)
             while True:
-                kind, channel, payload = await link.receive()
+                kind, channel, payload = await receive_one(link)
                 if kind == b"message":
                     yield channel.decode(), payload
         except StoreUnavailable:
@@ -126,8 +132,8 @@ class Core:
         link = await network.take(address, budget, role="wait")
         try:
             network.start([link], self.settings.operation_timeout, budget)
-            await link.send([("SUBSCRIBE", *channels)])
-            reply = await link.receive()
+            link.send(encode_command("SUBSCRIBE", *channels))
+            reply = await receive_one(link)
         except BaseException:
             network.drop(link)
             raise
@@ -138,16 +144,10 @@ class Core:
             raise reply
         return link
 
-    async def _answer(self, questions: Sequence[Question], network: Network, terms: Terms, seconds: float) -> None:
-        try:
-            await answer(questions, network, self._route, terms, network.budget(seconds))
-        except StoreUnavailable as failure:
-            failure.sent = any(question.sent for question in questions)
-            self.breaker.failed(failure.reason)
-            if failure.reason == "refused" and self._embedded:
-                self._find_again()
-            raise
-        self.breaker.succeeded()
+    def _note(self, failure: StoreUnavailable) -> None:
+        self.breaker.failed(failure.reason)
+        if failure.reason == "refused" and self._embedded:
+            self._find_again()
 
     def _find_again(self) -> None:
         """An engine of our own may have died with its supervisor: join or start another, beside this ask."""

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from zdd_sdk.errors import SettingsError, StoreRefused, StoreReplyError, StoreUnavailable
 from zdd_sdk.store.resolve import Resolver
 from zdd_sdk.store.url import Address
-from zdd_sdk.store.wire import encode_command
 
 __all__ = [
     "Budget",
@@ -24,7 +23,7 @@ __all__ = [
     "as_reply_error",
     "connection_options",
     "make_tls",
-    "pack",
+    "receive_one",
     "refusal",
     "unconnected",
 ]
@@ -76,20 +75,19 @@ class Link(Protocol):
     address: Address
     ended: bool
 
-    async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
-        """Send commands in one write.
+    def send(self, packed: bytes) -> None:
+        """Send packed commands in one write.
 
         Raises:
             StoreUnavailable: the connection broke or the limit passed.
         """
 
-    async def receive(self) -> Any:
-        """Read one reply: a value, or a `StoreReplyError` as a value.
+    async def receive(self, replies: list[Any], count: int) -> None:
+        """Read replies into a list until it has so many: values, or a `StoreReplyError` as a value.
 
         Raises:
-            StoreUnavailable: the connection broke or the limit passed.
+            StoreUnavailable: the connection broke or the limit passed; what had come is in the list.
         """
-        ...
 
 
 class Network(Protocol):
@@ -173,13 +171,15 @@ def _fixed_options() -> dict[str, Any]:
     return {"protocol": 2, **limits, **silent}
 
 
-def pack(commands: Sequence[tuple[Any, ...]]) -> bytes:
-    """The bytes of commands.
+async def receive_one(link: Link) -> Any:
+    """Read one reply.
 
     Raises:
-        TypeError: an argument is neither bytes, text nor a number.
+        StoreUnavailable: the connection broke or the limit passed.
     """
-    return b"".join([encode_command(*command) for command in commands])
+    replies: list[Any] = []
+    await link.receive(replies, 1)
+    return replies[0]
 
 
 @dataclass(frozen=True, slots=True)

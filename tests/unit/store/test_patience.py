@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from zdd_sdk.store.patience import Patience
+from zdd_sdk.store.patience import Patience, Ticker
 
 
 class _Handle:
@@ -36,8 +37,8 @@ class _Loop:
         heapq.heappush(self.timers, handle := _Handle(self.now + delay, call))
         return handle
 
-    def call_soon(self, call: Callable[[], object]) -> _Handle:
-        self.soon.append(handle := _Handle(self.now, call))
+    def call_soon(self, call: Callable[..., object], *arguments: object) -> _Handle:
+        self.soon.append(handle := _Handle(self.now, lambda: call(*arguments)))
         return handle
 
     def run_until(self, when: float) -> None:
@@ -53,13 +54,19 @@ class _Loop:
                     handle.call()
         self.now = max(self.now, when)
 
+    def run_until_timer(self) -> None:
+        handle = heapq.heappop(self.timers)
+        self.now = max(self.now, handle.when)
+        if not handle.cancelled:
+            handle.call()
+
     def stall(self, seconds: float) -> None:
         self.now += seconds
 
 
 def _armed(seconds: float, total: float = 0.5) -> tuple[_Loop, Patience, list[float]]:
     loop: Any = _Loop()
-    patience, fired = Patience(loop, total), list[float]()
+    patience, fired = Patience(Ticker(loop), total), list[float]()
     patience.arm(seconds, lambda: fired.append(loop.now))
     return loop, patience, fired
 
@@ -112,7 +119,7 @@ def test_the_whole_budget_bounds_every_limit() -> None:
 
 def test_a_part_is_spent_of_the_whole() -> None:
     loop: Any = _Loop()
-    whole = Patience(loop, 0.5)
+    whole = Patience(Ticker(loop), 0.5)
     part = whole.part(0.1)
     part.arm(9.0, lambda: None)
     loop.run_until(0.2)
@@ -121,3 +128,51 @@ def test_a_part_is_spent_of_the_whole() -> None:
     assert 0.399 < whole.left() < 0.401
     whole.charge(0.1)
     assert whole.part(9.0).left() < 0.301
+
+
+def test_one_timer_counts_every_limit() -> None:
+    loop: Any = _Loop()
+    ticker, fired = Ticker(loop), list[str]()
+    for number in range(100):
+        Patience(ticker, 0.5).arm(0.2, partial(fired.append, str(number)))
+    loop.run_until(0.19)
+    assert len(loop.timers) == 1
+    assert not fired
+    loop.run_until(0.21)
+    assert len(fired) == 100
+
+
+def test_a_shorter_limit_does_not_wait_for_a_longer_one() -> None:
+    loop: Any = _Loop()
+    ticker, fired = Ticker(loop), list[float]()
+    Patience(ticker, 9.0).arm(8.0, lambda: None)
+    loop.run_until(0.01)
+    Patience(ticker, 0.5).arm(0.008, lambda: fired.append(loop.now))
+    loop.run_until(0.03)
+    assert fired
+    assert 0.0179 < fired[0] < 0.02
+
+
+def test_the_timer_stops_when_nothing_is_limited_and_starts_again() -> None:
+    loop: Any = _Loop()
+    ticker = Ticker(loop)
+    for _ in range(3):
+        patience = Patience(ticker, 0.5)
+        patience.arm(0.2, lambda: None)
+        patience.disarm()
+    assert len(loop.timers) == 1, "three limits in a row cost one timer"
+    loop.run_until(1.0)
+    assert not loop.timers
+    late, fired = Patience(ticker, 0.5), list[float]()
+    late.arm(0.2, lambda: fired.append(loop.now))
+    loop.run_until(1.3)
+    assert fired
+
+
+def test_disarmed_between_time_up_and_giving_up_it_does_nothing() -> None:
+    loop, patience, fired = _armed(0.2)
+    while not loop.soon:
+        loop.run_until_timer()
+    patience.disarm()
+    loop.run_until(1.0)
+    assert not fired
