@@ -86,7 +86,7 @@ async def everybody_else(session):
 def grow_old_and_rotate(flow, visitor):
     """The id has just been renewed, which a wait of no length makes old enough."""
     before = visitor.cookie
-    visitor.sessions = make_sessions(rotate_every=60.0)
+    visitor.sessions = make_sessions(rotate_every=60.0, rotation_grace=0.0)
     visitor.sessions._can_rotate = lambda: True
     visitor.sessions.keeper._calls._rotate_every = 0
     flow(visitor.visit(state))
