@@ -221,6 +221,22 @@ def test_gone_within_the_body(before: int):
     assert b"urn:zdd:request-incomplete" in sent[1]["body"]
 
 
+def test_the_application_hears_that_the_client_has_gone_also_from_a_server_that_says_it_once():
+    async def handler(exchange: Exchange, receive: Receive) -> None:
+        with pytest.raises(RequestIncomplete):
+            await whole(exchange)
+        assert (await receive())["body"] == b"ab"
+        assert await receive() == GONE
+
+    class Once(Channel):
+        async def __call__(self) -> Message:
+            message = await super().__call__()
+            assert self.asked <= 2
+            return message
+
+    assert serve(handler, Once(b"ab", broken=True), KEY)[0]["status"] == 200
+
+
 def test_gone_after_the_body():
     async def handler(exchange: Exchange, receive: Receive) -> None:
         assert (await whole(exchange)).digest == digest(b"ab")
@@ -256,6 +272,8 @@ def test_an_endpoint_in_the_thread_pool_whose_client_goes():
 
 def test_of_two_inner_halves_one_looks():
     async def handler(exchange: Exchange, receive: Receive) -> None:
+        assert isinstance(receive, UploadReceive)
+        assert isinstance(receive._receive, Channel)
         assert (await whole(exchange)).digest == digest(b"abcd")
         assert await read(receive) == b"abcd"
 

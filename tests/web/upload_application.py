@@ -1,4 +1,4 @@
-"""A WSGI and an ASGI application for tests under real servers: they say what a body is, before they read it or between."""
+"""A WSGI and an ASGI application for tests under real servers: they say what a body is."""
 
 from __future__ import annotations
 

@@ -85,6 +85,11 @@ def test_bytes_cannot_move_from_one_part_to_the_next():
     assert content(typed("B"), b"ab--Bc").digest == one.digest
 
 
+def test_bytes_cannot_move_between_earlier_parts_either():
+    found = {content(typed("B"), data).digest for data in (b"ab--B--Bc", b"a--Bb--Bc", b"--Bab--Bc", b"ab--Bc")}
+    assert len(found) == 4
+
+
 def test_control_without_its_boundary_a_multipart_body_is_compared_byte_by_byte():
     first, second = (content(MULTIPART, multipart(boundary, [b"x"])) for boundary in ("one", "two"))
     assert first.digest != second.digest
