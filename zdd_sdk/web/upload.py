@@ -60,8 +60,8 @@ def watch_input(exchange: Exchange, environ: MutableMapping[str, Any], source: R
         source: what to read instead of ``wsgi.input``.
     """
     if wants_body(exchange):
-        source = source or environ["wsgi.input"]
-        upload = UploadInput(source, exchange.header("content-type") or "", _length(environ))
+        server = environ["wsgi.input"] if source is None else source
+        upload = UploadInput(server, exchange.header("content-type") or "", _length(environ))
         exchange.body = upload.body
         environ["wsgi.input"] = io.BufferedReader(upload, CHUNK)
 
