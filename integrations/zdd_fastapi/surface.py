@@ -17,6 +17,7 @@ from zdd_sdk.errors import SettingsError
 from zdd_sdk.http import Answer
 from zdd_sdk.http.asgi import Scope
 from zdd_sdk.idempotency.bracket import bracket_of
+from zdd_sdk.idempotency.claim import check_names
 
 __all__ = ["StarletteSurface", "check_routes", "routes_of"]
 
@@ -90,10 +91,14 @@ def check_routes(app: Starlette, zdd: ZeroDowntime) -> None:
     """Refuse to serve an endpoint without its bracket, and say whose answers wait for background tasks.
 
     Raises:
-        SettingsError: ``@zdd.idempotent`` lies above ``@app.post``, so that the bare function is what is routed.
+        SettingsError: ``@zdd.idempotent`` lies above ``@app.post``, so that the bare function is what is routed; or
+            two endpoints share the name of an operation.
     """
     bare = {bracket.function: bracket for bracket in zdd.brackets}
-    for route in routes_of(app, set()):
+    routes = list(routes_of(app, set()))
+    brackets = [found for route in routes if (found := bracket_of(getattr(route, "endpoint", None))) is not None]
+    check_names({id(found): found.operation for found in brackets}.values())
+    for route in routes:
         endpoint = getattr(route, "endpoint", None)
         bracket = bracket_of(endpoint)
         if bracket is None and (bracket := bare.get(endpoint)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from flask import Flask, Response, current_app, request
 from werkzeug.datastructures import Headers
@@ -12,6 +13,7 @@ from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.http import Answer, Exchange, current_exchange
 from zdd_sdk.idempotency.bracket import Bracket, bracket_of
+from zdd_sdk.idempotency.claim import check_names
 
 __all__ = ["FlaskSurface", "check_views", "show_answers"]
 
@@ -67,10 +69,14 @@ def check_views(known: weakref.ref[Flask], zdd: ZeroDowntime) -> None:
         zdd: the service.
 
     Raises:
-        SettingsError: ``@zdd.idempotent`` lies above ``@app.post``, so that the bare function is what is routed.
+        SettingsError: ``@zdd.idempotent`` lies above ``@app.post``, so that the bare function is what is routed; or
+            two endpoints share the name of an operation.
     """
     if (app := known()) is None:
         return
+    views = [app.view_functions.get(rule.endpoint) for rule in app.url_map.iter_rules()]
+    brackets = [bracket for view in views if (bracket := bracket_of(view)) is not None]
+    check_names({id(bracket): bracket.operation for bracket in brackets}.values())
     bare = {function: bracket for bracket in zdd.brackets for function in _within(bracket)}
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
@@ -83,7 +89,7 @@ def check_views(known: weakref.ref[Flask], zdd: ZeroDowntime) -> None:
             raise SettingsError(message)
 
 
-def _within(bracket: Bracket[object]) -> Iterator[object]:
+def _within(bracket: Bracket[Any]) -> Iterator[object]:
     """Yield what a bracket lies around: the function, and those that decorators below it have wrapped."""
     function: object = bracket.function
     while function is not None:

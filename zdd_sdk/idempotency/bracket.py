@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import msgspec
-
 from zdd_sdk.errors import IdempotencyError, IdempotencyKeyMissing, ZddError
 from zdd_sdk.http import Answer, Exchange, current_exchange
 from zdd_sdk.http.body import KEY_HEADER
-from zdd_sdk.idempotency.answer import StoredAnswer
+from zdd_sdk.idempotency.answer import StoredAnswer, keep
+from zdd_sdk.idempotency.arguments import Arguments
 from zdd_sdk.idempotency.claim import Claim, Operation
 from zdd_sdk.idempotency.context import Context, context_variable
 from zdd_sdk.idempotency.core import Idempotency
 from zdd_sdk.idempotency.fingerprint import Fingerprints, FingerprintSpec
+from zdd_sdk.idempotency.guard import Enclosing
 from zdd_sdk.idempotency.key import check_age, parse_key
+from zdd_sdk.idempotency.results import Results
 from zdd_sdk.idempotency.scope import Scope
 from zdd_sdk.store import Store, finish
 
@@ -54,14 +55,14 @@ class Bracket(Generic[F]):
         function: F,
         operation: Operation,
         fingerprint: FingerprintSpec,
-        key: Callable[[Mapping[str, Any]], object] | None,
+        key: Callable[[Mapping[str, Any]], str] | None,
     ) -> None:
         self.function = function
         self.operation = operation
         self._zdd = zdd
         self._spec = fingerprint
         self._key = key
-        self._signature = inspect.signature(function)
+        self._arguments = Arguments(function)
         self.wrapper: F = self._wrap()
         setattr(self.wrapper, OPERATION, self)
 
@@ -102,6 +103,7 @@ class Bracket(Generic[F]):
         try:
             with one:
                 one.result = await self.function(*args, **kwargs)
+                await one.keep()
         finally:
             if not self.endpoint:
                 await one.leave()
@@ -115,32 +117,55 @@ class Bracket(Generic[F]):
             return one.known(known)
         try:
             with one:
-                one.result = self.function(*args, **kwargs)
+                one.result = self._ended(self.function(*args, **kwargs))
+                finish(one.keep())
         finally:
             if not self.endpoint:
                 finish(one.leave())
         return one.result
+
+    def _ended(self, result: Any) -> Any:
+        """Refuse what has not run yet: a decorator below has hidden that the function is asynchronous."""
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            message = f"{self.operation.name} returns something to await: put @zdd.idempotent right above the function"
+            raise IdempotencyError(message)
+        return result
 
     def _open(self, args: Any, kwargs: Any, *, asynchronous: bool) -> _Run | None:
         zdd = self._zdd
         if zdd.stock or not zdd.settings.idempotency.enabled:
             return None
         bound = self._bind(args, kwargs)
-        if not self.endpoint:
-            return _Run(self, bound, None, zdd.aio_store() if asynchronous else zdd.blocking_store())
         exchange = current_exchange()
+        if not self.endpoint:
+            zdd.on_request()  # who renews its lease while it runs, where nothing is served
+            return _Run(self, bound, None, self._store(exchange, asynchronous=asynchronous))
         if exchange is None:
             message = f"{self.operation.name} was called outside of a request: its key comes from the request's header"
             raise IdempotencyError(message)
         if not self.operation.required and exchange.header(KEY_HEADER) is None:
             return None
-        return _Run(self, bound, exchange, exchange.store if asynchronous else zdd.blocking_store())
+        return _Run(self, bound, exchange, self._store(exchange, asynchronous=asynchronous))
+
+    def _store(self, exchange: Exchange | None, *, asynchronous: bool) -> Store | None:
+        """Return what the call's flows run over: within a request its driver's, as far as the function can wait."""
+        if not asynchronous:
+            return self._zdd.blocking_store()
+        return self._zdd.aio_store() if exchange is None else exchange.store
 
     def _bind(self, args: Any, kwargs: Any) -> Mapping[str, Any]:
-        if not args:
-            return kwargs  # type: ignore[no-any-return]
-        bound = self._signature.bind(*args, **kwargs)
-        return bound.arguments
+        if self.endpoint and not args:
+            return kwargs  # type: ignore[no-any-return]  # as a framework calls it: by name, and complete
+        return self._arguments.bind(args, kwargs)
+
+    def move(self, zdd: ZeroDowntime) -> None:
+        """Belong to another service from now on: one built anew from changed settings, in tests."""
+        for kept in ("scope", "fingerprints", "part"):
+            self.__dict__.pop(kept, None)
+        self._zdd = zdd
+        zdd.brackets.append(self)
 
     # What it needs once there are secrets
 
@@ -153,6 +178,15 @@ class Bracket(Generic[F]):
     def fingerprints(self) -> Fingerprints:
         """Says what a request asks for."""
         return Fingerprints(self._spec, self._zdd.secrets, self.operation.name)
+
+    @functools.cached_property
+    def results(self) -> Results:
+        """What it returns, as it is kept."""
+        return Results(self.function, self.operation.name, self.part.settings.max_body)
+
+    def given(self, bound: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return of a call's arguments those that say what it asks for."""
+        return self._arguments.given(bound)
 
     @functools.cached_property
     def part(self) -> Idempotency:
@@ -168,7 +202,7 @@ class Bracket(Generic[F]):
             IdempotencyKeyExpired: it is older than what is remembered.
         """
         if self._key is not None:
-            return str(msgspec.to_builtins(self._key(bound)))
+            return self._key(bound)
         assert exchange is not None  # noqa: S101 - for type checkers
         settings = self.part.settings
         if values := exchange.header_values(KEY_HEADER):
@@ -226,7 +260,8 @@ class _Run:
     async def _fingerprints(self) -> tuple[str, ...]:
         exchange, fingerprints = self._exchange, self._bracket.fingerprints
         if exchange is None:
-            return fingerprints.of_call(self._bound)
+            self._bracket.results.check()
+            return fingerprints.of_call(self._bound, self._bracket.given(self._bound))
         if exchange.body is None or exchange.surface is None:
             message = "an idempotent endpoint needs the framework's integration of zdd around its application"
             raise IdempotencyError(message)
@@ -238,26 +273,51 @@ class _Run:
         """Return the answer of the first run as the framework, or the caller, wants it."""
         exchange = self._exchange
         if exchange is None:
-            return _decoded(self._bracket.function, answer)
+            return self._bracket.results.read(answer)
         assert exchange.surface is not None  # noqa: S101 - for type checkers
         exchange.response_headers.append(("idempotent-replayed", "true"))
         return exchange.surface.response(Answer(answer.status, list(answer.headers), answer.body))
 
     def __enter__(self) -> None:
-        assert self._claim is not None  # noqa: S101 - for type checkers
-        self._token = context_variable.set(Context(self._claim))
+        self._token = context_variable.set(Context(self._held))
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         context_variable.reset(self._token)
-        if error is not None and self._claim is not None:
-            self._claim.refused = isinstance(error, ZddError)
-            self._claim.status = 0 if self._exchange is not None else 500
+        try:
+            if isinstance(around := self._held.transaction, Enclosing):
+                around.end(error)
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            if error is not None:
+                self._held.refused = isinstance(error, ZddError)
+                self._held.status = 0 if self._exchange is not None else 500
+
+    @property
+    def _held(self) -> Claim:
+        assert self._claim is not None  # noqa: S101 - for type checkers
+        return self._claim
+
+    async def keep(self) -> None:
+        """Write the answer beside the effect, where its bytes exist before the commit."""
+        around = self._held.transaction
+        if not isinstance(around, Enclosing):
+            return
+        if self._exchange is None:
+            known = self._bracket.results.keep(self.result)
+        else:
+            answer = around.answer_of(self.result)
+            known = None if answer is None else keep(answer.status, answer.headers, answer.body)
+        if known is not None:
+            await self._bracket.part.keep_before(self._held, known)
 
     async def leave(self) -> None:
         """Settle the claim of a plain function."""
         assert self._claim is not None  # noqa: S101 - for type checkers
-        self._claim.answer = None if self._claim.status else _encoded(self.result)
-        await self._bracket.part.settle(self._claim, self._store)
+        self._claim.answer = None if self._claim.status else self._bracket.results.keep(self.result)
+        settling = self._bracket.part.settle(self._claim, self._store)
+        await (settling if self._store is None else self._store.shield(settling))
 
 
 def bracket_of(function: object) -> Bracket[Any] | None:
@@ -267,13 +327,3 @@ def bracket_of(function: object) -> Bracket[Any] | None:
             return cast("Bracket[Any]", bracket)
         function = getattr(function, "__wrapped__", None)
     return None
-
-
-def _encoded(result: Any) -> StoredAnswer:
-    return StoredAnswer(0, (), msgspec.msgpack.encode(result))
-
-
-def _decoded(function: Callable[..., Any], answer: StoredAnswer) -> Any:
-    hints = inspect.get_annotations(function, eval_str=True)
-    wanted = hints.get("return", Any)
-    return msgspec.msgpack.decode(answer.body, type=Any if wanted is None else wanted)

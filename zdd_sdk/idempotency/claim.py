@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from zdd_sdk.errors import SettingsError
 from zdd_sdk.idempotency.answer import StoredAnswer
 from zdd_sdk.idempotency.model import Effects
 from zdd_sdk.idempotency.outcome import Ending, OnError, Outcome, judge
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from zdd_sdk.http import Hold
     from zdd_sdk.idempotency.guard import GuardedTransaction
 
-__all__ = ["Claim", "OnUnknown", "Operation"]
+__all__ = ["Claim", "OnUnknown", "Operation", "check_names"]
 
 OnUnknown = str | Callable[..., Any]
 """``"hold"``, ``"takeover"``, or a probe: ``probe(context) -> answer | NOT_DONE | UNKNOWN``."""
@@ -103,3 +104,16 @@ class Claim:
             ending = Ending(self.status, committed, self.answer is not None, self.nothing_done, self.refused)
             self.outcome = judge(self.operation.effects, ending, on_error=self.operation.on_error)
         return self.outcome
+
+
+def check_names(operations: Iterable[Operation]) -> None:
+    """Refuse two operations of one name.
+
+    Raises:
+        SettingsError: there are two.
+    """
+    known: dict[str, Operation] = {}
+    for operation in operations:
+        if known.setdefault(operation.name, operation) is not operation:
+            message = f"two operations are called {operation.name!r}: their keys would be taken for one another's"
+            raise SettingsError(message)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zdd_sdk.errors import SettingsError, StoreUnavailable
@@ -12,7 +13,7 @@ from zdd_sdk.http import Answer, Exchange
 from zdd_sdk.idempotency.answer import StoredAnswer, keep
 from zdd_sdk.idempotency.begin import Claimer
 from zdd_sdk.idempotency.calls import IdempotencyCalls
-from zdd_sdk.idempotency.claim import Claim
+from zdd_sdk.idempotency.claim import Claim, check_names
 from zdd_sdk.idempotency.guard import Guard
 from zdd_sdk.idempotency.live import LiveClaims
 from zdd_sdk.idempotency.settle import Settler
@@ -62,18 +63,16 @@ class Idempotency:
         """Decisions since the start, by name."""
         return self._settler.counters
 
-    def check(self, brackets: Iterable[Bracket[Any]]) -> None:
+    def check(self, brackets: Sequence[Bracket[Any]]) -> None:
         """Judge what was decorated, once the application has been loaded.
 
         Raises:
             SettingsError: an operation says ``effects="db"``, and no guard is registered; or two share a name.
         """
-        named: dict[str, str] = {}
-        for bracket in brackets:
-            where = f"{bracket.function.__module__}.{bracket.function.__qualname__}"
-            if (other := named.setdefault(bracket.operation.name, where)) != where:
-                message = f"{other} and {where} share the operation {bracket.operation.name!r}: name each of them apart"
-                raise SettingsError(message)
+        # One function decorated twice is a factory that has built its application twice: each checks its own routes.
+        bodies = [inspect.unwrap(one.function) for one in brackets]
+        codes = [getattr(body, "__code__", body) for body in bodies]
+        check_names(dict(zip(codes, [one.operation for one in brackets], strict=True)).values())
         unguarded = [one.operation.name for one in brackets if one.operation.effects == "db"]
         if unguarded and not self.guards:
             message = (

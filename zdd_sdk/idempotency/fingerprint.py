@@ -73,16 +73,17 @@ class Fingerprints:
         where = _packed(word for name in sorted(path) for word in (name, str(path[name])))
         return self._sign(where, _Told(bound, content, query))
 
-    def of_call(self, bound: Mapping[str, object]) -> tuple[str, ...]:
+    def of_call(self, bound: Mapping[str, object], given: Mapping[str, object] | None = None) -> tuple[str, ...]:
         """Return the candidates of a call of a plain function, or of a message.
 
         Args:
-            bound: its arguments by name, without ``self``.
+            bound: its arguments by name.
+            given: those of them that count where no field is selected; default all.
 
         Raises:
             SettingsError: an argument cannot be written as JSON; names it.
         """
-        return self._sign(b"", _Told(bound))
+        return self._sign(b"", _Told(bound, given=bound if given is None else given))
 
     def _sign(self, where: bytes, told: _Told) -> tuple[str, ...]:
         found = []
@@ -102,6 +103,7 @@ class _Told(msgspec.Struct, frozen=True):
     bound: Mapping[str, object]
     content: Content | None = None
     query: str = ""
+    given: Mapping[str, object] = {}
 
 
 _Way = Callable[[_Told], Iterable[_Said]]
@@ -136,9 +138,9 @@ def _way(spec: object) -> _Way:
 
 def _everything(told: _Told) -> Iterable[_Said]:
     """Body and query of a request, or all arguments of a call."""
-    bound, content = told.bound, told.content
+    given, content = told.given, told.content
     if content is None:
-        yield "j1", _packed(word for name in sorted(bound) for word in (name, _written(bound[name], name)))
+        yield "j1", _packed(word for name in sorted(given) for word in (name, _written(given[name], name)))
         return
     # Sorted by name only: the order of several values of one name may mean something.
     pairs = sorted(parse_qsl(told.query, keep_blank_values=True, errors="surrogateescape"), key=lambda pair: pair[0])

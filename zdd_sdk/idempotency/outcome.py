@@ -22,7 +22,7 @@ NEVER_STORED = frozenset({401, 403, 407, 408, 421, 425, 429, 503, 504})
 _NOT_BEGUN = frozenset({401, 403, 407, 421, 425, 429})
 """Those of them after which nothing can have happened."""
 
-_ERROR, _SERVER_ERROR = 400, 500
+_RETURNED, _ERROR, _SERVER_ERROR = 0, 400, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ def judge(effects: Effects, ending: Ending, *, on_error: OnError = "hold") -> Ou
         return _guarded(ending, said=said)
     if effects == "unsafe":
         return _unsafe(ending, said=said, store=on_error == "store")
+    if ending.status == _RETURNED:
+        return Outcome("complete", answer=ending.answered)
     return Outcome("complete", answer=True) if said and ending.answered else _RELEASE
 
 
@@ -85,7 +87,8 @@ def _guarded(ending: Ending, *, said: bool) -> Outcome:
         return Outcome("complete", answer=said and ending.answered)
     if ending.status >= _ERROR:
         return Outcome("complete", answer=True) if said and ending.answered else _RELEASE
-    return _RELEASE if not ending.answered else Outcome("hold", why="not-guarded")
+    streamed = not ending.answered and ending.status != _RETURNED
+    return _RELEASE if streamed else Outcome("hold", why="not-guarded")
 
 
 def _unsafe(ending: Ending, *, said: bool, store: bool) -> Outcome:

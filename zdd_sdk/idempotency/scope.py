@@ -8,11 +8,11 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from zdd_sdk.errors import IdempotencyError, SettingsError
+from zdd_sdk.errors import IdempotencyError, IdempotencyKeyInvalid, IdempotencyKeyMissing, SettingsError
 from zdd_sdk.idempotency.paths import follow
 from zdd_sdk.secrets import Secrets
 
-__all__ = ["ANONYMOUS", "Principal", "Scope", "principal_reader"]
+__all__ = ["ANONYMOUS", "Principal", "Scope", "key_reader", "principal_reader"]
 
 ANONYMOUS = "anonymous"
 """What has to be said where every caller shares one set of keys."""
@@ -74,22 +74,62 @@ def principal_reader(
         raise SettingsError(message)
     if principal == ANONYMOUS:
         return lambda _: ANONYMOUS
-    find = principal if callable(principal) else _follow(principal, parameters, operation)
+    find = principal if callable(principal) else _follow(principal, parameters, f"{operation}: principal")
 
     def read(bound: Mapping[str, Any]) -> object:
         found = find(bound)
-        if found is None or found == "" or (isinstance(found, tuple) and None in found):
+        if _empty(found):
             message = f"{operation}: the principal {principal!r} is empty; say 'anonymous' if callers may be nobody"
+            raise IdempotencyError(message)
+        if _nameless(found):
+            message = f"{operation}: the principal {principal!r} is an object without a name; say which id of it"
             raise IdempotencyError(message)
         return found
 
     return read
 
 
-def _follow(path: str, parameters: Sequence[str], operation: str) -> Callable[[Mapping[str, Any]], object]:
+def key_reader(key: Principal, parameters: Sequence[str], operation: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return what finds the key of a plain function among a call's bound arguments.
+
+    Args:
+        key: a parameter path, or a callable of the bound arguments.
+        parameters: names of the function's parameters.
+        operation: for messages.
+
+    Raises:
+        SettingsError: the path begins at no parameter.
+    """
+    find = key if callable(key) else _follow(key, parameters, f"{operation}: key")
+
+    def read(bound: Mapping[str, Any]) -> str:
+        found = find(bound)
+        if _empty(found):
+            message = f"{operation}: key={key!r} is empty; give one that is the same whenever the call is repeated"
+            raise IdempotencyKeyMissing(message)
+        if _nameless(found):
+            message = f"{operation}: key={key!r} is a {type(found).__name__}, which is another one at each call"
+            raise IdempotencyKeyInvalid(message)
+        return str(found)
+
+    return read
+
+
+def _empty(found: object) -> bool:
+    return found is None or found == "" or (isinstance(found, tuple) and (not found or None in found))
+
+
+def _nameless(found: object) -> bool:
+    """Whether its text would be an address in memory, which no other process has."""
+    parts = found if isinstance(found, tuple) else (found,)
+    kinds: list[Any] = [type(part) for part in parts]
+    return any(kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__ for kind in kinds)
+
+
+def _follow(path: str, parameters: Sequence[str], what: str) -> Callable[[Mapping[str, Any]], object]:
     first, *rest = path.split(".")
     if first not in parameters:
-        message = f"{operation}: principal={path!r} begins at no parameter of the endpoint ({', '.join(parameters)})"
+        message = f"{what}={path!r} begins at no parameter of the function ({', '.join(parameters)})"
         raise SettingsError(message)
 
     def find(bound: Mapping[str, Any]) -> object:
