@@ -27,7 +27,7 @@ from zdd_sdk.sessions.operations import Create, Load, Operation, Reply
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.stale import StaleCopies
 from zdd_sdk.sessions.stock import Shelf
-from zdd_sdk.sessions.turn import Turn
+from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, Keys, Store
 
@@ -298,7 +298,7 @@ class Keeper:
     def reserve(self, turn: Turn, user: str | None) -> SessionId:
         """Return the id a new session of this user will have, for those who must know it before it is saved."""
         if turn.reserved is None or turn.reserved[0] != user:
-            turn.reserved = (user, mint_id(self._tag(user)))
+            turn.reserved = (user, mint_id(self._tag(turn, user)))
         return turn.reserved[1]
 
     def _place(self, turn: Turn, identity: SessionId) -> Place:
@@ -310,5 +310,7 @@ class Keeper:
         identity, turn.reserved = self.reserve(turn, turn.user), None
         return identity
 
-    def _tag(self, user: str | None) -> str:
+    def _tag(self, turn: Turn, user: str | None) -> str:
+        if turn.renewal is Renewal.ROTATION and turn.id is not None and turn.stored and turn.stored.user == user:
+            return turn.id.tag  # one slot, so that on a Cluster, too, both ids are written or neither
         return random_tag() if user is None else self.places.tags(user)[0]

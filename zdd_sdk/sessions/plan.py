@@ -1,8 +1,8 @@
 """`Plan`: what a leave or a save still has to ask, in waves, and what the replies mean. Pure.
 
 Nearly always one wave: a save, a create, a delete, or a create beside the mark of what it replaces. On a
-Cluster the mark follows in a wave of its own, because calls of one wave fail apart there and a lost create
-beside a successful mark would lose the session.
+Cluster, where a login leads to another slot, the mark follows in a wave of its own: calls of one wave fail apart
+there, and a lost create beside a successful mark would lose the session.
 
 Nobody knows a new id before its cookie is set, so a create can be taken back. That is what makes a
 rotation in one wave safe: where its mark finds the old session ended (a logout in between), the new one
@@ -79,7 +79,7 @@ class Plan:
         self._max_session = max_session
         self._merges: Mapping[str, Sequence[Merge]] = {}
         self._rounds = 0
-        self._more = False
+        self._more = self._apart = False
         self._sets: dict[str, bytes] = {}
         self._deletes: set[str] = set()
         self._ending: list[Mark | Delete] = []
@@ -177,7 +177,8 @@ class Plan:
         create, mark = renew(turn, merged, left, self._place(self._new))
         if mark is None:
             return [create]
-        if self._cluster:
+        self._apart = self._cluster and mark.place.identity.tag != create.place.identity.tag
+        if self._apart:
             self.waves.append([mark])
             return [create]
         return [create, mark]
@@ -256,7 +257,7 @@ class Plan:
 
         A log out everywhere since the load has ended what it continues, or kept it and said so there.
         """
-        waits = reply.status == "gone" and create.since is not None and not self._cluster and self._refused is None
+        waits = reply.status == "gone" and create.since is not None and not self._apart and self._refused is None
         self._refused = create if waits else None
         return waits
 

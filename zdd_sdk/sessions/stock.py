@@ -141,7 +141,7 @@ class Shelf:
     def _moved(self, key: str) -> Reply | None:
         kept = self._kept.get(key)
         became = self._listed(kept) if kept is not None and kept.stored.marker else None
-        return Reply("moved", message=became) if became not in {None, key[-64:]} else None
+        return Reply("moved", message=became) if became and became != key[-64:] else None
 
     def _end(self, key: str) -> None:
         kept = self._kept.pop(key, None)

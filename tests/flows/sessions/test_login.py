@@ -350,13 +350,19 @@ def test_on_a_cluster_a_lost_create_changes_nothing(flow, sessions):
     assert flow(visitor.visit(state)).result == (None, {"a": 1, "b": 2})
 
 
-def test_on_a_cluster_a_rotation_whose_mark_is_lost_sets_no_cookie(flow, sessions):
-    visitor = Visitor(sessions, flow.store)
+@pytest.mark.parametrize("user", [None, "ada"])
+def test_on_a_cluster_a_rotation_stays_in_its_slot_and_is_one_wave(flow, sessions, user):
+    visitor = Visitor(sessions, ClusterStore(flow.store))
+    flow(visitor.visit(login(user) if user else writing(a=1)))
     flow(visitor.visit(writing(a=1)))
-    visitor.store = ClusterStore(flow.store, lose=[3])
+    visitor.store, before = ClusterStore(flow.store, lose=[2]), visitor.cookie
     assert flow(visitor.visit(rotate)).cookie is None
-    visitor.store = flow.store
-    assert flow(visitor.visit(reading())).result == {"a": 1}
+    visitor.store = ClusterStore(flow.store)
+    flow(visitor.visit(rotate))
+    assert visitor.store.waves == [["load"], ["create", "mark"]]
+    assert visitor.cookie != before
+    assert visitor.cookie.partition(".")[0] == before.partition(".")[0]
+    assert flow(visitor.visit(state)).result == (user, {"a": 1})
 
 
 def test_a_cross_site_post_without_our_cookie_sets_none(flow, visitor, wire):
