@@ -13,7 +13,6 @@ from tests.flows.sessions.visitor import (
     login,
     logout,
     make_sessions,
-    reading,
     state,
     writing,
 )
