@@ -188,7 +188,7 @@ class ZeroDowntime(Parts):
 
     def _check_brackets(self) -> None:
         if self.brackets and self.settings.idempotency.enabled:
-            self.idempotency.check(self.brackets)
+            self.idempotency.check(self.brackets, renews=self._pulses and self.fleet.pulses)
             for check in self._before_serving:
                 check()
 

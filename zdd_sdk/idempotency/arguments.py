@@ -42,5 +42,8 @@ class Arguments:
         return {name: bound[name] for name in bound if name != self._receiver and not self._default(name, bound[name])}
 
     def _default(self, name: str, value: Any) -> bool:
-        default = self._signature.parameters[name].default
+        parameter = self._signature.parameters[name]
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return not value
+        default = parameter.default
         return value is default or (type(value) is type(default) and bool(value == default))

@@ -127,8 +127,9 @@ class Bracket(Generic[F]):
     def _ended(self, result: Any) -> Any:
         """Refuse what has not run yet: a decorator below has hidden that the function is asynchronous."""
         if inspect.isawaitable(result):
-            if inspect.iscoroutine(result):
+            if inspect.iscoroutine(result) and (context := context_variable.get()) is not None:
                 result.close()
+                context.nothing_done()
             message = f"{self.operation.name} returns something to await: put @zdd.idempotent right above the function"
             raise IdempotencyError(message)
         return result

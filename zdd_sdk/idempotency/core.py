@@ -63,8 +63,12 @@ class Idempotency:
         """Decisions since the start, by name."""
         return self._settler.counters
 
-    def check(self, brackets: Sequence[Bracket[Any]]) -> None:
+    def check(self, brackets: Sequence[Bracket[Any]], *, renews: bool = True) -> None:
         """Judge what was decorated, once the application has been loaded.
+
+        Args:
+            brackets: what was.
+            renews: this process pulses, and so renews its leases.
 
         Raises:
             SettingsError: an operation says ``effects="db"``, and no guard is registered; or two share a name.
@@ -80,6 +84,9 @@ class Idempotency:
                 "(zdd_sqlalchemy.guard, or 'zdd_django' with its migration)"
             )
             raise SettingsError(message)
+        if not renews:
+            lease = f"{self.settings.lease:g} s"
+            _log.warning("this process does not pulse: what takes longer than idempotency.lease (%s) loses it", lease)
 
     async def begin(self, claim: Claim, bound: Mapping[str, Any], store: Store | None) -> StoredAnswer | None:
         """Claim a key, and set its guard row; see `Claimer.begin`."""
@@ -105,6 +112,7 @@ class Idempotency:
         claim.status = status
         if len(body) <= self.settings.max_body:
             claim.answer = keep(status, headers, body)
+            self._settler.answered(claim, claim.answer)
 
     def leaving(self, exchange: Exchange) -> Sequence[Call[Any]]:
         """Say what the leave has to ask: one call that settles the key; nothing where none was claimed."""
