@@ -19,7 +19,7 @@ from zdd_sdk.testing.tap import RespTap
 if TYPE_CHECKING:
     from zdd_sdk.store.connect import Stores
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.databases"]
 if not any(point.name == "zdd" for point in entry_points(group="pytest11")):
     # This tree is on the path and not installed; where it is, pytest has loaded the plugin already.
     pytest_plugins.append("zdd_sdk.testing.plugin")

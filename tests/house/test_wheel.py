@@ -12,12 +12,12 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("wheel")
 
-INTEGRATIONS = ("zdd_django", "zdd_fastapi", "zdd_flask")
+INTEGRATIONS = ("zdd_django", "zdd_fastapi", "zdd_flask", "zdd_sqlalchemy")
 BLOCKER = """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"fastapi", "starlette", "flask", "django"}:
+        if name.partition(".")[0] in {"fastapi", "starlette", "flask", "django", "sqlalchemy"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocker())
 import zdd_%s
@@ -69,7 +69,7 @@ def test_wheel_imports(wheel):
     assert all(file.startswith(str(wheel)) for file in result.stdout.split())
 
 
-@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "sqlalchemy"])
 def test_without_the_framework_one_sentence_names_the_extra(framework):
     result = python(BLOCKER % framework)
     assert result.returncode == 1
@@ -78,6 +78,6 @@ def test_without_the_framework_one_sentence_names_the_extra(framework):
     assert f"pip install 'zdd-sdk[{framework}]'" in last
 
 
-@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+@pytest.mark.parametrize("framework", ["fastapi", "flask", "sqlalchemy"])
 def test_control_with_the_framework_it_imports(framework):
     assert python(f"import zdd_{framework}").returncode == 0

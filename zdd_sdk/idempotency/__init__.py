@@ -6,13 +6,14 @@ application's database is the truth where there is one. What nobody can know is 
 
 from zdd_sdk.idempotency.begin import NOT_DONE, UNKNOWN
 from zdd_sdk.idempotency.claim import OnUnknown
-from zdd_sdk.idempotency.context import Context, current
+from zdd_sdk.idempotency.context import Context, current, guarding
 from zdd_sdk.idempotency.core import Idempotency
 from zdd_sdk.idempotency.decorate import KeyOf, Said
 from zdd_sdk.idempotency.fingerprint import Fingerprints, FingerprintSpec
 from zdd_sdk.idempotency.guard import Guard, GuardedTransaction, GuardRow
 from zdd_sdk.idempotency.key import Key, parse_key
 from zdd_sdk.idempotency.model import Effects
+from zdd_sdk.idempotency.paths import follow
 from zdd_sdk.idempotency.scope import Principal
 
 __all__ = [
@@ -32,5 +33,7 @@ __all__ = [
     "Principal",
     "Said",
     "current",
+    "follow",
+    "guarding",
     "parse_key",
 ]

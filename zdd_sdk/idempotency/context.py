@@ -7,10 +7,13 @@ import uuid
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from zdd_sdk.http import current_exchange
+
 if TYPE_CHECKING:
     from zdd_sdk.idempotency.claim import Claim
+    from zdd_sdk.idempotency.guard import GuardedTransaction
 
-__all__ = ["Context", "child_key", "context_variable", "current"]
+__all__ = ["Context", "child_key", "context_variable", "current", "guarding"]
 
 context_variable: ContextVar[Context | None] = ContextVar("zdd_idempotency", default=None)
 """Set around each decorated call."""
@@ -19,6 +22,21 @@ context_variable: ContextVar[Context | None] = ContextVar("zdd_idempotency", def
 def current() -> Context | None:
     """Return the context of the idempotent operation this code runs in, or ``None`` outside of one."""
     return context_variable.get()
+
+
+def guarding() -> GuardedTransaction | None:
+    """Return the guarded transaction that this code must write in, or ``None``.
+
+    That of the operation it runs in; around it, that of the operation of its request until its commit has been observed
+    or its outcome decided.
+    """
+    context = current()
+    if context is not None:
+        return context.transaction
+    exchange = current_exchange()
+    claim: Claim | None = None if exchange is None else exchange.parts.get("idempotency")
+    transaction = None if claim is None or claim.outcome is not None else claim.transaction
+    return None if transaction is None or transaction.committed else transaction
 
 
 class Context:
@@ -56,6 +74,11 @@ class Context:
     def lease_lost(self) -> bool:
         """Whether another worker has taken the key over, or the lease has run out unrenewed."""
         return self._claim.lost
+
+    @property
+    def transaction(self) -> GuardedTransaction | None:
+        """The transaction with the guard row of this run, if it has one."""
+        return self._claim.transaction
 
     def nothing_done(self) -> None:
         """Say that this run has had no effect: its answer is kept although nothing was committed."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from zdd_sdk.http import Answer
 
-__all__ = ["Enclosing", "Guard", "GuardRow", "GuardedTransaction"]
+__all__ = ["Enclosing", "Guard", "GuardRow", "GuardedTransaction", "Trailing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,17 @@ class Enclosing(Protocol):
         Args:
             error: what the body has raised.
         """
+
+
+@runtime_checkable
+class Trailing(Protocol):
+    """A `GuardedTransaction` that the application may commit after the endpoint has answered."""
+
+    def answered(self, answer: bytes) -> None:
+        """Take the answer's bytes, which exist before the commit, along with it."""
+
+    def close(self) -> None:
+        """The outcome has been decided: what is committed from now on is not the operation's."""
 
 
 class Guard(Protocol):

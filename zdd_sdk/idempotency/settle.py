@@ -11,7 +11,7 @@ from zdd_sdk.errors import IdempotencyNotGuarded, StoreReplyError, StoreUnavaila
 from zdd_sdk.idempotency.answer import StoredAnswer, encode
 from zdd_sdk.idempotency.calls import IdempotencyCalls
 from zdd_sdk.idempotency.claim import Claim
-from zdd_sdk.idempotency.guard import GuardedTransaction
+from zdd_sdk.idempotency.guard import GuardedTransaction, Trailing
 from zdd_sdk.idempotency.live import LiveClaims
 from zdd_sdk.idempotency.outcome import Ending, judge
 from zdd_sdk.settings import IdempotencySettings
@@ -48,9 +48,16 @@ class Settler:
 
     async def keep_before(self, claim: Claim, answer: StoredAnswer) -> None:
         """Write the answer into the guard row before both are committed, if it is one to keep."""
-        ending = Ending(answer.status, committed=True)
-        if claim.transaction is not None and judge("db", ending).answer and len(answer.body) <= self.settings.max_body:
+        if claim.transaction is not None and self._to_keep(answer):
             await self._write(claim, claim.transaction, answer)
+
+    def answered(self, claim: Claim, answer: StoredAnswer) -> None:
+        """Have the answer go along with a commit that comes after it, if it is one to keep."""
+        if isinstance(claim.transaction, Trailing) and self._to_keep(answer):
+            claim.transaction.answered(encode(answer, self.settings.max_body)[0])
+
+    def _to_keep(self, answer: StoredAnswer) -> bool:
+        return judge("db", Ending(answer.status, committed=True)).answer and len(answer.body) <= self.settings.max_body
 
     async def _write(self, claim: Claim, transaction: GuardedTransaction, answer: StoredAnswer) -> None:
         data = encode(answer, self.settings.max_body)[0]
@@ -126,6 +133,8 @@ class Settler:
         """The operation has ended: its leases are no longer renewed."""
         outcome = claim.judge()
         self.live.remove(claim)
+        if isinstance(claim.transaction, Trailing):
+            claim.transaction.close()
         self.counters[outcome.verb] += 1
         if outcome.verb == "hold":
             _log.error("%s: the outcome of a key is unknown: %s", claim.operation.name, outcome.why)
