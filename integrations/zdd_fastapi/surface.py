@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fastapi.dependencies.models import Dependant
+from fastapi.encoders import jsonable_encoder
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Router
 
 from zdd_sdk import ZeroDowntime
@@ -48,6 +49,12 @@ class StarletteSurface:
             *lengths,
         ]
         return response
+
+    def answer_of(self, result: Any) -> Answer | None:
+        """Return the answer that a result will be, but for its response model; ``None`` for a stream."""
+        response = result if isinstance(result, Response) else JSONResponse(jsonable_encoder(result))
+        body = getattr(response, "body", None)
+        return None if body is None else Answer(response.status_code, list(response.headers.items()), bytes(body))
 
     def path_parameters(self) -> Mapping[str, object]:
         """Return the route's and those of the mounts around it."""

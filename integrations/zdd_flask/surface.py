@@ -27,6 +27,13 @@ class FlaskSurface:
         response.headers = Headers(answer.headers)
         return response
 
+    def answer_of(self, result: Any) -> Answer | None:
+        """Return the answer that what a view returns will be; ``None`` for a stream."""
+        response = current_app.make_response(result)
+        if response.is_streamed or response.direct_passthrough:
+            return None
+        return Answer(response.status_code, list(response.headers), response.get_data())
+
     def path_parameters(self) -> Mapping[str, object]:
         """Return what the rule has taken out of path and host."""
         return request.view_args or {}
@@ -38,6 +45,9 @@ class FlaskSurface:
     def commits_late(self) -> bool:
         """Return ``False``: what commits in the view or in ``after_request`` is there before the answer begins."""
         return False
+
+
+_surface = FlaskSurface()
 
 
 def show_answers(app: Flask) -> None:
@@ -57,8 +67,8 @@ def show_answers(app: Flask) -> None:
 
 
 def _show(exchange: Exchange, response: Response) -> None:
-    if not (response.is_streamed or response.direct_passthrough):
-        exchange.final_bytes(response.status_code, list(response.headers), response.get_data())
+    if (answer := _surface.answer_of(response)) is not None:
+        exchange.final_bytes(answer.status, answer.headers, answer.body)
 
 
 def check_views(known: weakref.ref[Flask], zdd: ZeroDowntime) -> None:

@@ -59,6 +59,10 @@ class Surface(Protocol):
         """Return an answer of ours as what an endpoint of the framework returns."""
         ...
 
+    def answer_of(self, result: Any) -> Answer | None:
+        """Return the answer that what an endpoint returns will be; ``None`` where its bytes are not there."""
+        ...
+
     def path_parameters(self) -> Mapping[str, object]:
         """Return what the router has taken out of the path."""
         ...

@@ -128,7 +128,7 @@ class Claimer:
         refused = [verdict for verdict in verdicts if not isinstance(verdict, Owned)]
         if refused:
             pairs = zip(claim.names, verdicts, strict=True)
-            ours = [name for name, verdict in pairs if isinstance(verdict, Owned)]
+            ours = [name for name, verdict in pairs if isinstance(verdict, Owned) or _granted(verdict)]
             if ours:
                 await self._settler.tell([self._settler.calls.release(name, claim.token) for name in ours], store)
             if isinstance(refused[0], Refused):
@@ -192,7 +192,7 @@ class Claimer:
 
     async def _answer(self, claim: Claim, answer: StoredAnswer | None, store: Store | None) -> StoredAnswer:
         if answer is None and claim.operation.answer is not None and store is not None:
-            answer = await store.run(claim.operation.answer, Context(claim))
+            answer = claim.write(await store.run(claim.operation.answer, Context(claim)))
         if answer is None:
             self._settler.counters["committed"] += 1
             message = "the first request with this key was carried out; its answer is not kept"
@@ -207,7 +207,7 @@ class Claimer:
         if callable(probe) and store is not None:
             found = await store.run(probe, Context(claim))
             if found is not UNKNOWN:
-                answer = None if found is NOT_DONE else found
+                answer = None if found is NOT_DONE else claim.write(found)
                 resolve = [
                     self._settler.calls.resolve(name, verdict.generation, answer, "probe", done=found is not NOT_DONE)
                     for name in claim.names
@@ -238,3 +238,7 @@ class Claimer:
             GuardRow(name, claim.generation, fingerprint, operation.name, self._release, operation.retention)
             for name in claim.names
         ]
+
+
+def _granted(verdict: Verdict) -> bool:
+    return isinstance(verdict, Refused) and verdict.granted

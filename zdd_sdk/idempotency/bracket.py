@@ -249,6 +249,7 @@ class _Run:
             fingerprints,
             bracket.lineage(principal, text),
         )
+        claim.write = self._write
         answer = await part.begin(claim, self._bound, self._store)
         if answer is None:
             self._claim = claim
@@ -269,6 +270,13 @@ class _Run:
         content = await exchange.body.whole()
         surface = exchange.surface
         return fingerprints.of_request(content, surface.path_parameters(), surface.query(), self._bound)
+
+    def _write(self, result: Any) -> StoredAnswer | None:
+        """Make a stored answer of what stands for the operation's own result."""
+        if self._exchange is None or self._exchange.surface is None:
+            return self._bracket.results.keep(result)
+        answer = self._exchange.surface.answer_of(result)
+        return None if answer is None else keep(answer.status, answer.headers, answer.body)
 
     def known(self, answer: StoredAnswer) -> Any:
         """Return the answer of the first run as the framework, or the caller, wants it."""

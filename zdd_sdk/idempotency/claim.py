@@ -76,6 +76,7 @@ class Claim:
         kept: what the guard row has of it.
         outcome: what becomes of the key, once decided.
         hold: keeps the bytes back.
+        write: makes a stored answer of what an ``answer`` or a probe has returned; ``None``: it cannot be kept.
     """
 
     operation: Operation
@@ -96,6 +97,7 @@ class Claim:
     kept: bytes = b""
     outcome: Outcome | None = None
     hold: Hold | None = None
+    write: Callable[[Any], StoredAnswer | None] = lambda found: found
 
     def judge(self) -> Outcome:
         """Decide what becomes of the key, once."""
