@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import struct
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from zdd_sdk.errors import StoreReplyError
+from zdd_sdk.errors import RecordUndecodable, StoreReplyError
 from zdd_sdk.sessions.model import LAYOUT, MAX_FIELDS, read_stored
 from zdd_sdk.sessions.operations import (
     Create,
@@ -28,6 +28,9 @@ __all__ = ["SPARE", "SessionCalls"]
 SPARE = 60_000
 """Milliseconds the hash outlives its idle timeout, so that a request that began in time still finds it
 (spring-session#2786: with equal times a live request met "Session was invalidated")."""
+
+_BETWEEN = secrets.token_bytes(12)
+"""Between the words of a loaded session: 96 random bits that nobody could have put into a value."""
 
 _PACKAGE = "zdd_sdk.sessions"
 _STATUSES: dict[bytes, Literal["none", "ended"]] = {b"none": "none", b"ended": "ended"}
@@ -56,7 +59,8 @@ class SessionCalls:
         """Build the call of one operation."""
         match operation:
             case Load(place, rotate):
-                return _script("load", place.keys, (SPARE, self._followed, self._rotate_every if rotate else ""))
+                every = self._rotate_every if rotate else ""
+                return _script("load", place.keys, (SPARE, self._followed, every, _BETWEEN))
             case Create(place):
                 keys = place.keys[: 2 if operation.device else 1]
                 return _script("create", keys, self._create(operation), vital=operation.vital)
@@ -126,9 +130,12 @@ def _unless_error(read: Callable[[Any], Reply]) -> Callable[[Any], Reply]:
 
 
 def _read_load(reply: bytes) -> Reply:
-    head, _, joined = reply.partition(b"\n")
-    _, now, moved, rotated, sizes = head.split(b" ")
-    return Reply("ok", stored=read_stored(int(now), _cut(sizes, joined)), moved=int(moved), rotated=rotated == b"1")
+    head, *words = reply.split(_BETWEEN)
+    _, now, moved, rotated, size = head.split(b" ")
+    if len(words) != int(size):
+        message = "a loaded session does not have as many words as were sent"
+        raise RecordUndecodable(message)
+    return Reply("ok", stored=read_stored(int(now), _paired(words)), moved=int(moved), rotated=rotated == b"1")
 
 
 def _read_create(reply: Sequence[Any]) -> Reply:
@@ -185,11 +192,6 @@ _READERS = {
     "dismiss": _unless_error(_read_dismiss),
 }
 _VITAL = {name: _or_raise(read) for name, read in _READERS.items()}
-
-
-def _cut(sizes: bytes, joined: bytes) -> dict[bytes, bytes]:
-    """Cut the fields and values of a hash out of one string."""
-    return _paired(struct.unpack(sizes.replace(b",", b"s") + b"s", joined))
 
 
 def _paired(flat: Sequence[bytes]) -> dict[bytes, bytes]:

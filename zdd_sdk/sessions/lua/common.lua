@@ -100,10 +100,9 @@ end
 
 -- Whether a call has come before: tokens of one length, the latest first.
 local function has_token(tokens, token)
-  for i = 1, #tokens, #token do
-    if string.sub(tokens, i, i + #token - 1) == token then return true end
-  end
-  return false
+  local at = 0
+  repeat at = string.find(tokens, token, at + 1, true) until not at or at % #token == 1
+  return at ~= nil
 end
 
 local function paired(flat)

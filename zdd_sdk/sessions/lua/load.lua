@@ -1,5 +1,7 @@
 -- ARGV[1] ms the hash is kept beyond its idle timeout, [2] grace of a rotation, ms, [3] age at which it is due, ms, or ''
--- 'ok <now> <which successor or 0> <1 if rotated now> <sizes>\n<fields and values joined>' | {'none'} | {'error', …}
+-- [4] a word that stands in no value: bytes drawn at random
+-- 'ok <now> <which successor or 0> <1 if rotated now> <number of words to come>', then fields and values, all of it
+-- joined by that word | {'none'} | {'error', …}
 -- One string instead of a list: a client's parser takes longer over 40 replies than over all the rest of a request.
 local now, spare, at = server_time(), tonumber(ARGV[1]), 1
 
@@ -37,10 +39,8 @@ if not back and revoked(key, meta) then
   return {'none'}
 end
 local function reply(rotated)
-  local sizes = {}
-  for i = 1, #fields do sizes[i] = #fields[i] end
-  local head = {'ok', text(now), math.max(0, at - 2), rotated and 1 or 0, table.concat(sizes, ',')}
-  return table.concat(head, ' ') .. '\n' .. table.concat(fields)
+  local head = string.format('ok %.0f %d %d %d', now, math.max(0, at - 2), rotated and 1 or 0, #fields)
+  return head .. ARGV[4] .. table.concat(fields, ARGV[4])
 end
 if meta['_k'] then return reply() end
 

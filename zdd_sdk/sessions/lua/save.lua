@@ -27,9 +27,10 @@ if now >= ends or (left >= 0 and left <= spare) then return {'gone'} end
 -- again) 128, because each of many parallel requests may be the one whose reply was lost.
 local tokens, size = meta['_t'] or '', #ARGV[2]
 local revision = number(meta['_g']) or 0
-if has_token(tokens, ARGV[2]) then
-  return table.concat({'ok', text(revision), text(now), text(ends), text(idle), moved}, ' ')
+local function reply()
+  return string.format('ok %.0f %.0f %.0f %.0f %d', revision, now, ends, idle, moved)
 end
+if has_token(tokens, ARGV[2]) then return reply() end
 local last = 11 + 2 * tonumber(ARGV[7])
 local compared = last + 2 * tonumber(ARGV[8])
 local found, same = {'changed'}, true
@@ -65,9 +66,9 @@ if changed then
   end
   meta['_x'] = text(ends)
 end
-revision = text(revision + 1)
+revision = revision + 1
 local keep = now - (number(meta['_d']) or 0) < 10000 and 128 or 4
-local done = redis.pcall('HSET', key, '_g', revision, '_w', ARGV[3], '_m', text(idle), '_x', text(ends),
+local done = redis.pcall('HSET', key, '_g', text(revision), '_w', ARGV[3], '_m', text(idle), '_x', text(ends),
   '_d', text(now), '_t', string.sub(ARGV[2] .. tokens, 1, keep * size), unpack(ARGV, 12, last))
 if type(done) == 'table' and done.err then return {'error', done.err} end
 in_parts('HDEL', key, compared + 1)
@@ -77,4 +78,4 @@ if changed or due(left, target, idle, meta['_u']) then
   redis.call('PEXPIRE', key, text(target))
   if meta['_u'] and meta['_i'] then list(key, meta, now, now + target - spare, spare) end
 end
-return table.concat({'ok', revision, text(now), text(ends), text(idle), moved}, ' ')
+return reply()
