@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         warnings.simplefilter("always")
         zdd = find_service(options.service)
     if options.acl:
-        print(acl_line(zdd.settings.service, zdd.settings.environment))
+        settings = zdd.settings
+        print(acl_line(settings.service, settings.environment, durability=settings.idempotency.durability))
         return 0
     unknown = [Finding("fail", "settings", str(warning.message), "remove or correct it") for warning in said]
     with quiet():

@@ -35,6 +35,16 @@ T = TypeVar("T")
 _PACKAGE = "zdd_sdk.idempotency"
 _PART = "idem"
 
+_PATIENCE = 50
+"""Milliseconds a claim waits to be acknowledged; an idle Redis looks at its clock every 100 ms, so up to 150."""
+
+_BEHIND: dict[str, tuple[str | int, ...]] = {
+    "none": (),
+    "replica": ("WAIT", 1, _PATIENCE),
+    "aof": ("WAITAOF", 1, 0, _PATIENCE),
+}
+"""What goes right behind a claim, by ``idempotency.durability``; scripts cannot wait."""
+
 
 class Shown(msgspec.Struct, frozen=True):
     """A key as an operator sees it.
@@ -71,6 +81,7 @@ class IdempotencyCalls:
         self._lease = _milliseconds(settings.lease)
         self._body_ttl = settings.body_ttl
         self._holder = Holder(instance, release)
+        self._behind = _BEHIND[settings.durability]
         self._open = keys.name(_PART, "open")
 
     def request(
@@ -113,7 +124,8 @@ class IdempotencyCalls:
         """
         request = self.request(token, fingerprints, effects, operation, retention=retention, take_unknown=take_unknown)
         args = (token, *_said(request), int(take_unknown))
-        return self._script("claim", name, args, _read_verdict, on_error=_refused)
+        call = self._script("claim", name, args, _read_verdict, on_error=_refused)
+        return msgspec.structs.replace(call, read=_read_kept, behind=self._behind) if self._behind else call
 
     def renew(self, name: str, token: bytes) -> Call[bool]:
         """Hold it for another lease."""
@@ -185,9 +197,10 @@ class IdempotencyCalls:
         """List a run of an ``unsafe`` operation, so that operators find it; in the trip of its claim.
 
         It leaves the list with `closed`, or once its record has gone. Whoever reads the list looks at each record.
+        ``False``: Redis has refused, which must not hide what has become of the claim.
         """
         args = (name, max(self._lease, _milliseconds(retention)))
-        return _call("open", (self._open,), args, _is_ours, on_error=lambda _: False)
+        return _call("open", (self._open,), args, lambda reply: bool(reply[0] == b"ok"), on_error=lambda _: False)
 
     def closed(self, *names: str) -> Call[int]:
         """Take runs off the list; in the trip that settles them."""
@@ -241,6 +254,17 @@ def _is_ours(reply: Sequence[Any]) -> bool:
 
 def _read_verdict(reply: Sequence[Any]) -> Verdict:
     return _VERDICTS[reply[0]](*reply[2:])
+
+
+def _read_kept(replies: tuple[Sequence[Any], Any]) -> Verdict:
+    """Take a claim for granted only where as many have acknowledged it as were asked for."""
+    verdict, acknowledged = _read_verdict(replies[0]), replies[1]
+    if not isinstance(verdict, Owned):
+        return verdict
+    if isinstance(acknowledged, StoreReplyError):
+        return Refused(f"idempotency.durability: {acknowledged}", granted=True)
+    kept = acknowledged[0] if isinstance(acknowledged, list) else acknowledged
+    return verdict if kept else Refused("idempotency.durability: the claim was not acknowledged", granted=True)
 
 
 def _read_owned(generation: bytes, first: bytes, ends: bytes, point: bytes, *previous: bytes) -> Owned:

@@ -135,9 +135,15 @@ class Newer(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Redis took no claim: it is full, or another type lies there; nothing was done."""
+    """Redis took no claim: it is full, or another type lies there; nothing was done.
+
+    Attributes:
+        message: why.
+        granted: it did take it, but might forget it (``idempotency.durability``): it is to be released.
+    """
 
     message: str
+    granted: bool = False
 
 
 Verdict = Owned | Busy | Mismatch | Replay | Unknown | Newer | Refused

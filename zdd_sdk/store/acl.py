@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS", "acl_line"]
+__all__ = ["COMMANDS", "DURABLE", "acl_line"]
 
 COMMANDS = (
     # what our scripts and calls run
@@ -15,8 +15,13 @@ COMMANDS = (
 )  # fmt: skip
 """Every command zdd-sdk sends, or runs inside a script; scripts are checked against the caller's ACL, too."""
 
+DURABLE = {"replica": ("wait",), "aof": ("waitaof",)}
+"""What ``idempotency.durability`` needs beside; a Redis that does not know a command refuses the whole line."""
 
-def acl_line(service: str, environment: str, *, user: str = "zdd", password: str | None = None) -> str:
+
+def acl_line(
+    service: str, environment: str, *, user: str = "zdd", password: str | None = None, durability: str = "none"
+) -> str:
     """Return the line for ``ACL SETUSER`` or an ACL file.
 
     Args:
@@ -24,7 +29,8 @@ def acl_line(service: str, environment: str, *, user: str = "zdd", password: str
         environment: names them, too.
         user: name of the user.
         password: in clear text; default a placeholder.
+        durability: ``idempotency.durability``.
     """
-    allowed = " ".join(f"+{command}" for command in COMMANDS)
+    allowed = " ".join(f"+{command}" for command in (*COMMANDS, *DURABLE.get(durability, ())))
     keys = f"~zdd:{service}:{environment}:* &zdd:{service}:{environment}:*"
     return f"user {user} on >{password or 'PASSWORD'} resetchannels {keys} -@all {allowed}"

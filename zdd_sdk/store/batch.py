@@ -47,6 +47,7 @@ class Question(msgspec.Struct):
         source: send the script's source instead of its SHA-1.
         sent: the call may have reached a server and run.
         reply: what came back: a value, a `StoreReplyError`, or `UNANSWERED`.
+        behind: what came back of the command behind it, where there is one.
         address: where a redirection sent it, overriding the route.
         asking: precede it with ``ASKING`` (a slot that is being moved).
         demoted: a replica answered ``READONLY`` once; the second time is the answer.
@@ -56,6 +57,7 @@ class Question(msgspec.Struct):
     source: bool = False
     sent: bool = False
     reply: Any = UNANSWERED
+    behind: Any = UNANSWERED
     address: Address | None = None
     asking: bool = False
     demoted: bool = False
@@ -132,7 +134,10 @@ def conclude(questions: Sequence[Question]) -> tuple[Any, ...]:
     for question in questions:
         reply, call = question.reply, question.call
         try:
-            results.append(_explain(call, reply) if isinstance(reply, StoreReplyError) else call.read(reply))
+            if isinstance(reply, StoreReplyError):
+                results.append(_explain(call, reply))
+            else:
+                results.append(call.read((reply, question.behind) if call.behind else reply))
         except Exception as error:  # noqa: BLE001 - a reader is the caller's code; its error is re-raised below
             first = first or error
     if first is not None:

@@ -58,6 +58,8 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
             leaves what doing it once leaves. Everything else is sent at most once.
         on_error: maps this call's own error reply to a value, so that one call's error does not
             hide what another call of the same trip has done.
+        behind: a command that goes right behind it over the same connection, as often as it is sent, such as ``WAIT``;
+            ``read`` then gets both replies, of which the second may be a `StoreReplyError`.
     """
 
     read: Callable[[Any], T]
@@ -67,6 +69,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     args: tuple[Argument, ...] = ()
     again: bool = False
     on_error: Callable[[StoreReplyError], T] | None = None
+    behind: tuple[Argument, ...] = ()
 
     @property
     def name(self) -> str:

@@ -225,6 +225,8 @@ def _send(parcel: Parcel, terms: Terms) -> None:
         if question.asking:
             commands.append(encode_command("ASKING"))
         commands.append(encode_command(*phrase(question, plain=terms.plain)))
+        if question.call.behind:
+            commands.append(encode_command(*question.call.behind))
     parcel.sent = len(commands)
     try:
         parcel.link.send(b"".join(commands))
@@ -244,6 +246,9 @@ async def _receive(parcel: Parcel) -> None:
         if question.asking:
             next(replies, None)
         question.reply = next(replies, UNANSWERED)
+        if question.call.behind:
+            question.behind = next(replies, UNANSWERED)
+            question.reply = UNANSWERED if question.behind is UNANSWERED else question.reply
 
 
 def _settle(parcel: Parcel, network: Network) -> None:
