@@ -270,19 +270,18 @@ class _DjangoSession:
             return {}
         self.reading = True
         try:
-            if self.on_loop:
-                return dict(await session.aload())
-            self._probe()
-            return dict(session.load())
+            await self._probe()
+            return dict(await session.aload() if self.on_loop else session.load())
         finally:
             self.reading = False
             session.__dict__.pop("_session_cache", None)
 
-    def _probe(self) -> None:
+    async def _probe(self) -> None:
         """Django's cache engine takes a cache that is away for an empty one, which here would be a logout."""
         session: Any = self._session
         if self._in_cache and self.adoption.step != "mirror":
-            session._cache.get(session.cache_key)  # noqa: SLF001
+            cache, key = session._cache, session.cache_key_prefix + session.session_key  # noqa: SLF001
+            await cache.aget(key) if self.on_loop else cache.get(key)
 
     def as_read(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return what would come back."""

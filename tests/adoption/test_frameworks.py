@@ -273,3 +273,27 @@ def test_a_cross_site_post_with_the_frameworks_cookie_alone_is_the_frameworks(si
     assert site.ask("lead", "/put/a/1", method="POST", sec_fetch_site="cross-site") == {**ADA, "a": "1"}
     site.cookies |= ours
     assert site.ask("lead", "/me") == {**ADA, "a": "1"}
+
+
+@pytest.mark.parametrize("site", ["cookie", "redis", "cachelib"], indirect=True)
+@pytest.mark.parametrize("name", ["session", "shop"], ids=["flask's name", "a custom name"])
+def test_final_is_left_and_come_back_to_under_the_name_of_our_cookie(site, name):
+    """Flask's sessions and `SESSION_COOKIE_NAME` are removed together with the option."""
+    for release in ("none", "mirror", "lead", "final"):
+        site.apps[release] = site.app(release)
+        site.apps[release].config["SESSION_COOKIE_NAME"] = name
+        assert site.ask(release, "/login/ada" if release == "none" else "/me") == ADA
+    site.ask("final", "/put/a/1")
+    off = Site("cookie", site.url, site.legacy_url, site.directory)
+    off.cookies = site.cookies
+    ours = site.cookies["zdd_session"]
+    for value in ("1", "2"):
+        assert off.ask("off", f"/put/b/{value}") == {**ADA, "a": "1", "b": value}
+        assert site.ask("final", f"/put/b/{value}{value}") == {**ADA, "a": "1", "b": value * 2}
+    assert site.cookies["zdd_session"] == ours
+    kept = off.app("off")
+    kept.config["SESSION_COOKIE_NAME"] = "shop"
+    assert off.ask("off", "/me", kept) == {}, "control: under a name of the application's"
+    assert off.ask("off", "/me") == {**ADA, "a": "1", "b": "22"}
+    assert off.ask("off", "/logout") == {}
+    assert site.ask("final", "/me") == {}, "the framework's copy does not bring it back"

@@ -183,7 +183,9 @@ def _judge_alone(step: Step, sight: Sight) -> Verdict:
     if not sight.legacy:
         return Verdict.NOBODY
     link = sight.browser
-    ended = link is not None and link.identity == sight.identity != "" and link.fingerprint == sight.legacy
+    # by a release that no longer adopts, too: it deletes our cookie, and leaves the framework's and the link
+    left = link is not None and link.identity != "" and sight.identity in {"", link.identity}
+    ended = left and link is not None and link.fingerprint == sight.legacy
     stale = (step != "mirror" and sight.revoked) or (step == "final" and ended)
     return Verdict.STALE if stale else Verdict.ADOPT
 
