@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -158,3 +159,21 @@ def test_progress_hears_everything_in_order(tmp_path: Path) -> None:
     assert heard.index("warm-up") < heard.index("deploy") < heard.index("new-1") < heard.index("settled")
     assert heard[-1] == "finished"
     assert "old-1 makes room for new-1" in progress.heard
+
+
+def test_what_a_release_runs_before_its_first_instance(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    say = f"{sys.executable} -c \"import os; open('{told}', 'a').write(os.environ['ZDD_RELEASE_VERSION'])\""
+    made = plan(UVICORN, scenario="glance.py", instances=1, rollback=False)
+    old, new = (msgspec.structs.replace(release, before=say) for release in (made.old, made.new))
+    result, _ = rehearsed(tmp_path, msgspec.structs.replace(made, old=old, new=new))
+    assert told.read_text() == "12"
+    first = {side: min(one.started for one in result.instances if one.release == side) for side in ("old", "new")}
+    assert first["old"] < first["new"]
+
+
+def test_a_preparation_that_fails_ends_it_with_its_last_words(tmp_path: Path) -> None:
+    fails = f"{sys.executable} -c \"import sys; print('no such table'); sys.exit(3)\""
+    made = plan(UVICORN, scenario="glance.py", instances=1)
+    with pytest.raises(RehearsalError, match=r"(?s)exited with 3.*no such table"):
+        rehearsed(tmp_path, msgspec.structs.replace(made, old=msgspec.structs.replace(made.old, before=fails)))

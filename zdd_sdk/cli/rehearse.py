@@ -112,6 +112,9 @@ def _release_arguments(group: Any) -> None:
     group.add_argument("--new-ref", default="", metavar="REF", help="check the new release out from this git ref")
     group.add_argument("--old-env", action="append", default=[], metavar="K=V", help="environment of the old release")
     group.add_argument("--new-env", action="append", default=[], metavar="K=V", help="environment of the new release")
+    for side in ("old", "new"):
+        text = f"runs once before the first instance of the {side} release starts, such as a migration"
+        group.add_argument(f"--{side}-before", default="", metavar="CMD", help=text)
     group.add_argument("--without-sdk", action="store_true", help="ZDD_MODE=stock: see what is lost without zdd-sdk")
     group.add_argument("--ready-path", default="/readyz", metavar="PATH", help="answers 200 when ready (%(default)s)")
     group.add_argument("--ready-timeout", metavar="TIME", help="an instance may take this long to be ready (30s)")
@@ -173,8 +176,8 @@ def _release(options: argparse.Namespace, side: Any, command: str, cwd: Path) ->
     from zdd_sdk.rehearsal.plan import ReleasePlan
 
     env = _pairs(getattr(options, f"{side}_env"), "environment")
-    label, ref = _LABELS[side], getattr(options, f"{side}_ref")
-    return ReleasePlan(side=side, label=label, command=command, env=env, cwd=str(cwd), ref=ref)
+    label, ref, before = _LABELS[side], getattr(options, f"{side}_ref"), getattr(options, f"{side}_before")
+    return ReleasePlan(side=side, label=label, command=command, env=env, cwd=str(cwd), ref=ref, before=before)
 
 
 def _nginx(pairs: Sequence[str]) -> Any:

@@ -93,6 +93,7 @@ class _Rehearsal:
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._instances.watch())
+                await self._instances.prepare("old")
                 await ground.open("old", self._plan.instances)
                 await self._play(group, ground, faults)
                 watch.cancel()
@@ -142,6 +143,7 @@ class _Rehearsal:
             await asyncio.sleep(_RECOVERY)
 
     async def _deploy(self, ground: Ground, leaving: Side, coming: Side) -> None:
+        await _given(self._instances).prepare(coming)
         await STRATEGIES[self._plan.strategy](ground, leaving, coming)
         # A replacement for one that was killed meanwhile is none of those the strategy has counted.
         while late := ground.serving(leaving):

@@ -76,9 +76,34 @@ class Instances:
         self._plan, self._recorder, self._directory, self._data = plan, recorder, directory, data
         self._common, self._taken = common, taken
         self._all: list[Instance] = []
+        self._prepared: set[Side] = set()
         self._cpu: dict[int, float] = {}
         self._turn = 0
         (directory / "logs").mkdir(parents=True, exist_ok=True)
+
+    async def prepare(self, side: Side) -> None:
+        """Run what a release wants to have run before its first instance starts; once, to its end.
+
+        Raises:
+            RehearsalError: it failed, or took longer than an instance may to be ready; with its last output.
+        """
+        release = self._release(side)
+        if not release.before or side in self._prepared:
+            return
+        self._prepared.add(side)
+        log = self._directory / "logs" / f"before-{side}.log"
+        process = self._launch(release, release.before, f"before-{side}", 0, log)
+        try:
+            await asyncio.to_thread(process.wait, self._plan.ready_timeout)
+        except subprocess.TimeoutExpired:
+            kill_group(process)
+        except BaseException:
+            kill_group(process)
+            raise
+        if process.returncode:
+            what = "was killed after" if process.returncode < 0 else f"exited with {process.returncode}, within"
+            message = f"{release.before!r} {what} {self._plan.ready_timeout:g} s; its last output:\n{tail(log)}"
+            raise RehearsalError(message)
 
     async def start(self, side: Side, *, port: int | None = None) -> Instance:
         """Start one instance of a release and wait until it may take traffic.
@@ -143,16 +168,11 @@ class Instances:
             kill_group(instance.process)
 
     def _spawn(self, side: Side, port: int) -> Instance:
-        release = self._plan.old if side == "old" else self._plan.new
+        release = self._release(side)
         number = sum(one.record.release == side for one in self._all) + 1
         name = f"{side}-{number}"
-        values = {"port": port, "host": "127.0.0.1", "instance": name, "dir": self._data}
-        values["redis"] = self._common["ZDD_REDIS_URL"]
         log = self._directory / "logs" / f"{name}.log"
-        log.unlink(missing_ok=True)
-        words = [fill_in(word, values) for word in resolve_program(release.command, cwd=release.cwd)]
-        env = instance_environment(self._plan, release, name, self._common, values)
-        process = spawn(words, log=log, env=env, cwd=release.cwd)
+        process = self._launch(release, release.command, name, port, log)
         record = InstanceRecord(
             id=name, release=side, port=port, pid=process.pid, started=self._recorder.now(), log=str(log)
         )
@@ -160,6 +180,17 @@ class Instances:
         self._all.append(instance)
         self._recorder.instance(record)
         return instance
+
+    def _release(self, side: Side) -> ReleasePlan:
+        return self._plan.old if side == "old" else self._plan.new
+
+    def _launch(self, release: ReleasePlan, command: str, name: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+        values = {"port": port, "host": "127.0.0.1", "instance": name, "dir": self._data}
+        values["redis"] = self._common["ZDD_REDIS_URL"]
+        log.unlink(missing_ok=True)
+        words = [fill_in(word, values) for word in resolve_program(command, cwd=release.cwd)]
+        env = instance_environment(self._plan, release, name, self._common, values)
+        return spawn(words, log=log, env=env, cwd=release.cwd)
 
     async def _until_ready(self, instance: Instance) -> None:
         while instance.process.poll() is None:

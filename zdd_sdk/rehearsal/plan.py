@@ -44,6 +44,8 @@ class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
         env: additions to the environment; ``{dir}`` and the others are filled in too.
         cwd: where the command runs (the worktree of a git ref, or the caller's directory).
         ref: the git ref it was checked out from, or empty.
+        before: command that runs once, to its end, before the first instance of this release starts, such as a
+            migration; empty: none.
     """
 
     side: Side
@@ -52,6 +54,7 @@ class ReleasePlan(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
     cwd: str = "."
     ref: str = ""
+    before: str = ""
 
 
 class FaultPlan(msgspec.Struct, frozen=True, kw_only=True):
