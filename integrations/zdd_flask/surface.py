@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, request
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import SettingsError
@@ -55,7 +56,11 @@ def show_answers(app: Flask) -> None:
 
     Flask comes by here with every answer: of a view, of an error handler, and the 500 of an unhandled error.
     """
-    process = app.process_response
+    make, process = app.make_response, app.process_response
+
+    def make_response(rv: Any) -> Response:
+        # Flask would run it as an application within, of whose answer it knows no bytes.
+        return make(rv.get_response(request.environ) if isinstance(rv, HTTPException) else rv)
 
     def process_response(response: Response) -> Response:
         exchange = current_exchange()
@@ -63,6 +68,7 @@ def show_answers(app: Flask) -> None:
             _show(exchange, response)
         return process(response)
 
+    app.make_response = make_response  # type: ignore[method-assign]
     app.process_response = process_response  # type: ignore[method-assign]
 
 
