@@ -7,7 +7,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.signals import got_request_exception, setting_changed
 
-from zdd_django.service import forget, get_zdd
+from zdd_django.service import forget, get_zdd, start
 from zdd_sdk.lifecycle import on_serve
 
 __all__ = ["ZddConfig"]
@@ -31,7 +31,7 @@ class ZddConfig(AppConfig):
 
 
 def _start() -> None:
-    get_zdd().start()
+    start(get_zdd())
 
 
 def _renew(*, setting: str, **_: Any) -> None:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, Warning  # noqa: A004 - Django's own name
 
+from zdd_django.brackets import find
 from zdd_django.service import DJANGO_WORDS, get_zdd
 from zdd_sdk.errors import ZddError
 from zdd_sdk.lifecycle.model import keep_alive_finding
@@ -27,6 +28,7 @@ def register_checks() -> None:
     """Register the checks; those for a deployment run with ``manage.py check --deploy``."""
     checks.register(_collected(_options), Tags.compatibility)
     checks.register(_collected(_middleware, _sessions), Tags.compatibility)
+    checks.register(_collected(_idempotent), Tags.urls)
     checks.register(_collected(_production, _cookie, _connections), Tags.security, deploy=True)
 
 
@@ -91,6 +93,16 @@ def _sessions() -> Iterator[CheckMessage]:
             "SESSION_SERIALIZER pickles: who can write to the store runs code here, and classes change with releases."
         )
         yield Error(text, hint="Remove SESSION_SERIALIZER, and keep plain values in sessions.", id="zdd.E007")
+
+
+def _idempotent() -> Iterator[CheckMessage]:
+    try:
+        zdd = get_zdd()
+    except ZddError:
+        return  # zdd.E001
+    if zdd.settings.idempotency.enabled and not zdd.stock:
+        for finding in find(zdd):
+            yield Error(finding.text, hint=finding.hint, id=finding.id)
 
 
 def _production() -> Iterator[CheckMessage]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextvars import Token
 from http import HTTPStatus
 from types import TracebackType
@@ -21,21 +22,24 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
 from zdd_django.adopt import adopting, begin_adopted, keep_adopted, keep_adopted_async
+from zdd_django.capture import CaptureMiddleware
 from zdd_django.cookies import exchange_of, presented, remove_cookie, write_cookie
 from zdd_django.problems import mended, problem_response, replaced, respond
-from zdd_django.service import get_zdd
+from zdd_django.service import get_zdd, start
 from zdd_django.sessions import SessionStore
 from zdd_django.uploads import watch_body
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import ZddError
 from zdd_sdk.http import Exchange, exchange_variable
+from zdd_sdk.http.body import KEY_HEADER
 from zdd_sdk.lifecycle.servers.signals import chain_sigterm
 from zdd_sdk.sessions.cookies import is_cross_site, put_cookie
 from zdd_sdk.sessions.turn import Turn
 from zdd_sdk.store import Store, finish
 from zdd_sdk.web import environ_exchange, leave
+from zdd_sdk.web.leave import give_up
 
-__all__ = ["SessionMiddleware", "ZddMiddleware"]
+__all__ = ["CaptureMiddleware", "SessionMiddleware", "ZddMiddleware"]
 
 _OUTER = "zdd.outer"
 """Where the outer half of a server adapter has marked the request: it answers health, counts, and says close."""
@@ -76,18 +80,48 @@ class ZddMiddleware:
         if (answer := passage.arrive(passage.zdd.blocking_store)) is not None:
             return answer
         with passage:
-            return finish(passage.depart(self.get_response(request)))
+            try:
+                response = self.get_response(request)
+            except BaseException:
+                finish(passage.fail())
+                raise
+            return finish(passage.depart(response))
 
     async def _respond(self, request: HttpRequest) -> HttpResponseBase:
         passage = _Passage(get_zdd(), request)
         if (answer := passage.arrive(passage.zdd.aio_store)) is not None:
             return answer
+        passing = self._pass(passage, request)
+        return await (to_its_end(passing) if passage.keyed else passing)
+
+    async def _pass(self, passage: _Passage, request: HttpRequest) -> HttpResponseBase:
         with passage:
-            return await passage.depart(await self.get_response(request))
+            try:
+                response = await self.get_response(request)
+            except BaseException:
+                await passage.fail()
+                raise
+            return await passage.depart(response)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer those of our errors that views and templates raise, below all other middleware."""
         return problem_response(request, exception) if isinstance(exception, ZddError) else None
+
+
+async def to_its_end(passing: Coroutine[Any, Any, HttpResponseBase]) -> HttpResponseBase:
+    """Await what goes on when its caller is cancelled, as Django does where a client hangs up.
+
+    The caller is cancelled only then: the threads of a request, and their transactions, live as long as its handler.
+    """
+    running, cancelled = asyncio.ensure_future(passing), None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return running.result()
 
 
 class _Passage:
@@ -121,6 +155,12 @@ class _Passage:
         if (exchange := self._exchange or self._carrier.get("zdd.exchange")) is not None:
             watch_body(request, exchange)
         return None
+
+    @property
+    def keyed(self) -> bool:
+        """Whether what the request does may have to be remembered, also if its client hangs up."""
+        exchange = self._exchange or self._carrier.get("zdd.exchange")
+        return exchange is not None and exchange.header(KEY_HEADER) is not None
 
     def _health(self) -> HttpResponse | None:
         path = self._request.path_info
@@ -162,6 +202,11 @@ class _Passage:
         self._response = self._say_close(response) if self._counted else response
         return self._response
 
+    async def fail(self) -> None:
+        """Settle what is held, where no answer will come: a worker is told to exit, or Django lets errors pass."""
+        if self._exchange is not None:
+            await give_up(self._exchange)
+
     async def _leave(self, exchange: Exchange, response: HttpResponseBase) -> HttpResponseBase:
         answer = await leave(exchange, exchange.participants)
         if answer is not None:
@@ -180,7 +225,7 @@ class _Passage:
 
 def _start_late(zdd: ZeroDowntime) -> None:
     """Start at the first request, where no server adapter did."""
-    zdd.start()
+    start(zdd)
     # Only in front of a server's handler: where there is none we are in a shell, a script or a test.
     if not zdd.stock and zdd.lifecycle.adapter is None and callable(signal.getsignal(signal.SIGTERM)):
         chain_sigterm(zdd.lifecycle)

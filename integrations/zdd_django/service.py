@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.utils.functional import SimpleLazyObject
@@ -13,7 +14,11 @@ from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.settings import SessionSettings
 
-__all__ = ["DJANGO_WORDS", "forget", "get_zdd", "options", "zdd"]
+if TYPE_CHECKING:
+    from zdd_sdk.idempotency import Idempotency
+    from zdd_sdk.idempotency.bracket import Bracket
+
+__all__ = ["DJANGO_WORDS", "forget", "get_zdd", "options", "start", "zdd"]
 
 DJANGO_WORDS = {
     "cookie_name": "SESSION_COOKIE_NAME",
@@ -27,6 +32,20 @@ DJANGO_WORDS = {
 
 _lock = threading.Lock()
 _built: list[ZeroDowntime] = []
+_brackets: list[Bracket[Any]] = []
+"""Of the views, which are decorated once, however often the service is built anew."""
+
+
+class _Service(ZeroDowntime):
+    """Knows the databases of the project."""
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        from zdd_django.guard import guards
+
+        part = super().idempotency
+        part.guards += guards()
+        return part
 
 
 def get_zdd() -> ZeroDowntime:
@@ -78,14 +97,39 @@ def _said_by_django() -> dict[str, Any]:
 def _build() -> ZeroDowntime:
     with _lock:
         if not _built:
-            _built.append(ZeroDowntime(**options()))
+            _built.append(_make())
         return _built[0]
+
+
+def _make() -> ZeroDowntime:
+    service = _Service(**options())
+    service.before_serving(lambda: _check_views(service))
+    for bracket in _brackets:
+        bracket.move(service)
+    _brackets.clear()
+    return service
+
+
+def _check_views(service: ZeroDowntime) -> None:
+    from zdd_django.brackets import check_views
+
+    check_views(service)
+
+
+def start(service: ZeroDowntime) -> None:
+    """Start the service, once every view has said what it is."""
+    from zdd_django.brackets import load_views
+
+    if not service.started and not service.stock and service.settings.idempotency.enabled:
+        load_views()
+    service.start()
 
 
 def forget() -> None:
     """Stop and forget the service: its settings have changed (in tests)."""
     with _lock:
         gone = _built.pop() if _built else None
+        _brackets.extend(gone.brackets if gone is not None else ())
         if isinstance(zdd, SimpleLazyObject):
             zdd.__init__(get_zdd)  # type: ignore[misc]
     if gone is not None and gone.started:

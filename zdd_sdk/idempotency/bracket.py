@@ -310,14 +310,7 @@ class _Run:
 
     async def keep(self) -> None:
         """Write the answer beside the effect, where its bytes exist before the commit."""
-        around = self._held.transaction
-        if not isinstance(around, Enclosing):
-            return
-        if self._exchange is None:
-            known = self._bracket.results.keep(self.result)
-        else:
-            answer = around.answer_of(self.result)
-            known = None if answer is None else keep(answer.status, answer.headers, answer.body)
+        known = self._write(self.result) if isinstance(self._held.transaction, Enclosing) else None
         if known is not None:
             await self._bracket.part.keep_before(self._held, known)
 

@@ -106,7 +106,11 @@ class Idempotency:
         claim.hold = exchange.hold()
         exchange.on_final_bytes(lambda status, headers, body: self._capture(claim, status, headers, body))
         if claim.operation.effects == "db":
-            exchange.before_leave(lambda: self._settler.keep(claim))
+            exchange.before_leave(lambda: self._keep(exchange, claim))
+
+    async def _keep(self, exchange: Exchange, claim: Claim) -> None:
+        claim.status = claim.status or exchange.status
+        await self._settler.keep(claim)
 
     def _capture(self, claim: Claim, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         claim.status = status

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from zdd_sdk.http import Answer
-
 __all__ = ["Enclosing", "Guard", "GuardRow", "GuardedTransaction", "Trailing"]
 
 
@@ -63,12 +61,8 @@ class GuardedTransaction(Protocol):
 
 
 @runtime_checkable
-class Enclosing(Protocol):
-    """A `GuardedTransaction` around the endpoint's body: it hears what came of the body before it ends."""
-
-    def answer_of(self, result: Any) -> Answer | None:
-        """Return the answer an endpoint's result will be, if its bytes exist already, before the commit."""
-        ...
+class Enclosing(GuardedTransaction, Protocol):
+    """One around the endpoint's body: it ends after it, and takes the answer's bytes along if they exist."""
 
     def end(self, error: BaseException | None) -> None:
         """The body has ended: commit, or roll back, what `GuardedTransaction.insert` has begun itself.
@@ -90,7 +84,7 @@ class Trailing(Protocol):
 
 
 class Guard(Protocol):
-    """Glue to one kind of database session. One with a ``name`` can be asked for: ``@zdd.idempotent(guard="orders")``."""
+    """Glue to one kind of database session; one with a ``name`` is asked for with ``@zdd.idempotent(guard=name)``."""
 
     def transaction(self, bound: Mapping[str, Any]) -> GuardedTransaction | None:
         """Return the transaction that a call with these arguments will write in; ``None``: this glue knows none."""

@@ -72,11 +72,10 @@ class ExchangeHalf:
             await self.app(scope, receive, departing)
         except ZddError as error:
             await _answer_problem(exchange, departing, error)
-        except BaseException:
-            if not exchange.adrift:
-                await give_up(exchange)
-            raise
         finally:
+            # A route may end without an answer, too: Django's does where the client has gone.
+            if exchange.held and not exchange.adrift:
+                await give_up(exchange)
             exchange_variable.reset(token)
 
 

@@ -32,8 +32,8 @@ async def leave(exchange: Exchange, participants: Sequence[Participant]) -> Answ
         it was asked to keep.
     """
     departure = _Departure(exchange, participants)
-    if exchange.wants_leave and exchange.store is not None:
-        await exchange.store.shield(departure.begin())
+    if exchange.wants_leave:
+        await (departure.begin() if exchange.store is None else exchange.store.shield(departure.begin()))
     wanted = departure.wanted()
     if wanted and exchange.store is not None:
         await exchange.store.shield(departure.run(wanted))

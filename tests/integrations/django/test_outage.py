@@ -75,7 +75,11 @@ def test_middleware_that_needs_the_session_is_answered_with_503_too(configured, 
 def settings_middleware():
     from django.conf import settings
 
-    return [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    return [
+        *settings.MIDDLEWARE[:-1],
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+        settings.MIDDLEWARE[-1],
+    ]
 
 
 def test_control_djangos_own_sessions_delete_the_cookie(configured, browser, tap, ada):
