@@ -17,7 +17,7 @@ from django.utils.http import http_date
 from zdd_django.service import get_zdd
 from zdd_sdk.http import Exchange, cookie_values, current_exchange
 from zdd_sdk.http.cookies import MAX_COOKIE_VALUES
-from zdd_sdk.sessions.cookies import is_local
+from zdd_sdk.sessions.cookies import is_local, tell_if_refused
 from zdd_sdk.web import environ_exchange
 
 __all__ = [
@@ -120,6 +120,8 @@ def _cookie_headers(request: HttpRequest, header: str) -> list[str]:
 def write_cookie(request: HttpRequest, response: HttpResponseBase, value: str, max_age: int | None) -> None:
     """Set the cookie as Django's settings say, and forbid caches to keep that answer."""
     profile = profile_of(request)
+    if profile.secure:
+        tell_if_refused(exchange_of(request))
     response.set_cookie(
         profile.name,
         value,

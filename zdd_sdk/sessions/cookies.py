@@ -14,7 +14,7 @@ from zdd_sdk.http import Exchange, cookie_values, delete_cookie, set_cookie
 from zdd_sdk.http.cookies import MAX_COOKIE_VALUES
 from zdd_sdk.settings import SessionSettings
 
-__all__ = ["CookieJar", "is_cross_site", "is_local", "put_cookie"]
+__all__ = ["CookieJar", "is_cross_site", "is_local", "put_cookie", "tell_if_refused"]
 
 logger = logging.getLogger("zdd.sessions")
 
@@ -67,6 +67,8 @@ class CookieJar:
     def write(self, exchange: Exchange, value: str, max_age: int | None) -> None:
         """Have the answer set the cookie; ``None``: it ends with the browser."""
         profile, settings = self._profile(exchange), self._settings
+        if profile.secure:
+            tell_if_refused(exchange)
         line = set_cookie(
             profile.name,
             value,
@@ -119,13 +121,32 @@ def _prefix_of(name: str) -> str:
 
 def is_local(exchange: Exchange) -> bool:
     """Whether this is plain http to a loopback or test host, and no proxy says that the client used https."""
+    return _is_plain(exchange) and _is_loopback(exchange.header("host") or "")
+
+
+def _is_plain(exchange: Exchange) -> bool:
     if exchange.scheme not in {"http", "ws"}:
         return False
     for header in _FORWARDED:
         forwarded = exchange.header(header)
         if forwarded is not None and ("https" in forwarded.lower() or "wss" in forwarded.lower()):
             return False
-    return _is_loopback(exchange.header("host") or "")
+    return True
+
+
+def tell_if_refused(exchange: Exchange) -> None:
+    """Say once that browsers do not keep the Secure cookie this answer sets, if it goes out over plain http."""
+    if _is_plain(exchange) and not _is_loopback(exchange.header("host") or ""):
+        _say_refused()
+
+
+@functools.cache
+def _say_refused() -> None:
+    logger.warning(
+        "a Secure session cookie goes out over plain http to a host that is not local: browsers refuse it, so that "
+        "each request begins a session of its own and nobody stays logged in. Serve https; or, if a proxy does, "
+        "let it send X-Forwarded-Proto; or set sessions.insecure (Django: SESSION_COOKIE_SECURE = False), never in production"
+    )
 
 
 @functools.lru_cache(maxsize=64)
