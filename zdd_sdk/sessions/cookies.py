@@ -145,7 +145,8 @@ def _say_refused() -> None:
     logger.warning(
         "a Secure session cookie goes out over plain http to a host that is not local: browsers refuse it, so that "
         "each request begins a session of its own and nobody stays logged in. Serve https; or, if a proxy does, "
-        "let it send X-Forwarded-Proto; or set sessions.insecure (Django: SESSION_COOKIE_SECURE = False), never in production"
+        "let it send X-Forwarded-Proto; or, never in production, set sessions.insecure (Django: "
+        "SESSION_COOKIE_SECURE = False)"
     )
 
 
