@@ -14,7 +14,7 @@ class Pair:
     """A master and its replica."""
 
     def __init__(self) -> None:
-        self.master = start_engine("real")
+        self.master = start_engine("real", args=["--repl-diskless-sync-delay", "0"])
         self.replica = start_engine("real", args=["--replicaof", f"127.0.0.1 {self.master.port}"])
         eventually(lambda: b"master_link_status:up" in self.replica.ask("INFO", "replication"), "the replica follows")
         eventually(lambda: self.master.ask("WAIT", 1, 1000) == 1, "the replica acknowledges")
