@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.dml import Insert, Update
 
 from zdd_sdk.errors import IdempotencyInProgress, IdempotencyNotGuarded
 from zdd_sdk.idempotency import GuardRow
@@ -72,10 +72,10 @@ class GuardRows:
             "answer": row.answer or None,
         }
         statement = self.insertion(connection.dialect.name).values(name=row.name, **values)
-        if connection.execute(statement).rowcount:
+        if _count(connection, statement):
             return True
         forgotten = update(self.table).where(columns.name == row.name, columns.expires <= now).values(**values)
-        return bool(connection.execute(forgotten).rowcount)
+        return bool(_count(connection, forgotten))
 
     def insertion(self, dialect: str) -> Insert:
         """Return the insert that does nothing where the key is there.
@@ -110,6 +110,12 @@ class GuardRows:
             # Looked at again: one of them may have been taken for a new request in between.
             connection.execute(delete(self.table).where(columns.name.in_(names), columns.expires <= now))
         return len(names)
+
+
+def _count(connection: Connection, statement: Insert | Update) -> int:
+    """Return how many rows a statement has written; a driver that does not say has written none."""
+    # Without the option some drivers have forgotten it when they are asked, and say -1.
+    return max(0, connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount)
 
 
 def _row(found: dict[str, Any]) -> GuardRow:

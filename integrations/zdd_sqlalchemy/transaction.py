@@ -102,6 +102,7 @@ class SessionGuard:
 
     def close(self) -> None:
         """Let the session go: what it commits from now on is not the operation's."""
+        self._give_begin_back()
         if self._session.info.get(INFO) is self:
             del self._session.info[INFO]
 
@@ -126,11 +127,24 @@ class SessionGuard:
             raise IdempotencyNotGuarded(message) from None
 
     def _first(self) -> GuardRow | None:
+        fresh = not self._session.in_transaction()
         try:
-            return self._insert()
+            found = self._insert()
         except IdempotencyInProgress:
             self._session.rollback()
             raise
+        if fresh and found is None:
+            self._session.begin = self._begin  # type: ignore[method-assign]
+        return found
+
+    def _begin(self, nested: bool = False) -> SessionTransaction:
+        """Let the endpoint begin, once, what has been begun for its guard row: ``with session.begin():``."""
+        self._give_begin_back()
+        transaction = self._session.get_transaction()
+        return self._session.begin(nested) if nested or transaction is None else transaction
+
+    def _give_begin_back(self) -> None:
+        self._session.__dict__.pop("begin", None)
 
     def _insert(self) -> GuardRow | None:
         connection = self._connection()
@@ -189,6 +203,8 @@ class SessionGuard:
         around = self._savepoint
         while around is not None and around is not ended:
             around = around.parent
+        if ended.parent is None:
+            self._give_begin_back()
         if ended.parent is None or around is not None:
             self._inserted = self._sealed = False
             self._savepoint = None
