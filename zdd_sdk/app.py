@@ -188,7 +188,8 @@ class ZeroDowntime(Parts):
 
     def _check_brackets(self) -> None:
         if self.brackets and self.settings.idempotency.enabled:
-            self.idempotency.check(self.brackets, renews=self._pulses and self.fleet.pulses)
+            pulses = self._pulses and self.fleet.pulses
+            self.idempotency.check(self.brackets, self.settings.fleet.pulse if pulses else None)
             for check in self._before_serving:
                 check()
 

@@ -27,6 +27,9 @@ __all__ = ["Idempotency"]
 
 _log = logging.getLogger("zdd.idempotency")
 
+_PULSES = 3
+"""Pulses in a lease, at least: one in three of it renews, and one of them may fail."""
+
 
 class Idempotency:
     """One key, one committed effect; a `zdd_sdk.http.Participant`.
@@ -63,15 +66,16 @@ class Idempotency:
         """Decisions since the start, by name."""
         return self._settler.counters
 
-    def check(self, brackets: Sequence[Bracket[Any]], *, renews: bool = True) -> None:
+    def check(self, brackets: Sequence[Bracket[Any]], pulse: float | None) -> None:
         """Judge what was decorated, once the application has been loaded.
 
         Args:
             brackets: what was.
-            renews: this process pulses, and so renews its leases.
+            pulse: seconds between the pulses with which leases are renewed; ``None``: this process has none.
 
         Raises:
-            SettingsError: an operation says ``effects="db"``, and no guard is registered; or two share a name.
+            SettingsError: an operation says ``effects="db"``, and no guard is registered; two share a name; or the
+                lease is too short to be renewed.
         """
         # One function decorated twice is a factory that has built its application twice: each checks its own routes.
         bodies = [inspect.unwrap(one.function) for one in brackets]
@@ -84,9 +88,18 @@ class Idempotency:
                 "(zdd_sqlalchemy.guard, or 'zdd_django' with its migration)"
             )
             raise SettingsError(message)
-        if not renews:
-            lease = f"{self.settings.lease:g} s"
-            _log.warning("this process does not pulse: what takes longer than idempotency.lease (%s) loses it", lease)
+        self._check_renewal(pulse)
+
+    def _check_renewal(self, pulse: float | None) -> None:
+        lease = self.settings.lease
+        if pulse is None:
+            _log.warning("this process does not pulse: what takes longer than idempotency.lease (%g s) loses it", lease)
+        elif lease < _PULSES * pulse:
+            message = (
+                f"idempotency.lease ({lease:g} s) must be at least {_PULSES} times fleet.pulse ({pulse:g} s), "
+                "with which it is renewed"
+            )
+            raise SettingsError(message)
 
     async def begin(self, claim: Claim, bound: Mapping[str, Any], store: Store | None) -> StoredAnswer | None:
         """Claim a key, and set its guard row; see `Claimer.begin`."""
