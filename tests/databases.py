@@ -93,7 +93,7 @@ def start_mariadb() -> Iterator[Server]:
         options = (
             *("--no-defaults", f"--datadir={data}", f"--socket={folder}/s", f"--pid-file={folder}/pid"),
             *("--bind-address=127.0.0.1", "--skip-name-resolve", f"--port={port}", f"--init-file={start}"),
-            "--innodb-flush-log-at-trx-commit=0",
+            *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--debug-no-sync"),
         )
         with _serving(str(daemon), *options, folder=folder, port=port):
             yield Server("mariadb", port)

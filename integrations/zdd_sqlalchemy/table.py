@@ -60,4 +60,8 @@ def create_statements(dialect: str, *, name: str = "zdd_guard", schema: str | No
     compiler: Dialect = module.dialect()
     table = guard_table(MetaData(), name=name, schema=schema)
     made: list[DDLElement] = [CreateTable(table), *(CreateIndex(index) for index in table.indexes)]
-    return [str(one.compile(dialect=compiler)).strip() for one in made]
+    return [_tidy(str(one.compile(dialect=compiler))) for one in made]
+
+
+def _tidy(statement: str) -> str:
+    return "\n".join(line.rstrip() for line in statement.strip().splitlines())

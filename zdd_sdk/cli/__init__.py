@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-COMMANDS = ("serve", "drain", "fleet", "release", "rehearse", "keys", "cost", "explain", "doctor", "uninstall")
+COMMANDS = ("serve", "drain", "fleet", "release", "rehearse", "keys", "guard", "cost", "explain", "doctor", "uninstall")
 """In the order ``zdd --help`` lists them; each is a module of this package."""
 
 
