@@ -213,6 +213,11 @@ class Bracket(Generic[F]):
         message = "this needs an Idempotency-Key: a new random one per request, the same one when it is sent again"
         raise IdempotencyKeyMissing(message)
 
+    @property
+    def why_cut(self) -> str:
+        """Why a run is broken off now: by a cancellation or a signal."""
+        return "drain" if self._zdd.lifecycle.draining else "cut-off"
+
     def lineage(self, principal: object, key: str) -> bytes:
         """Return what child keys are made of; no secret is in it, so that they survive every rotation."""
         keys = self._zdd.keys
@@ -237,8 +242,8 @@ class _Run:
         if exchange is not None and part.name in exchange.parts:
             message = f"{bracket.operation.name} runs inside another idempotent endpoint; give it a key= of its own"
             raise IdempotencyError(message)
-        text = bracket.text_of(exchange, self._bound)
         principal = bracket.operation.principal(self._bound)
+        text = bracket.text_of(exchange, self._bound)
         fingerprints = await self._fingerprints()
         if exchange is not None:
             exchange.response_headers.append(("idempotency-key-lifetime", bracket.lifetime))
@@ -301,6 +306,7 @@ class _Run:
         finally:
             if error is not None:
                 self._held.refused = isinstance(error, ZddError)
+                self._held.cut = "" if isinstance(error, Exception) else self._bracket.why_cut
                 self._held.status = 0 if self._exchange is not None else 500
 
     @property

@@ -32,6 +32,9 @@ SHOPS = {
 }
 """How each is served. In each process sessions of its own are what the control has, so there is one worker."""
 
+BEFORE = {"django": f"{sys.executable} {EXAMPLES}/shop_django/manage.py migrate --verbosity 0"}
+"""What a release runs once before its first instance."""
+
 # Endpoints move within a second here, so an instance drains in seconds; in production keep the defaults.
 TIMES = {"ZDD_LIFECYCLE_DRAIN_LAG": "2s", "ZDD_LIFECYCLE_LINGER": "500ms", "ZDD_FLEET_PULSE": "1s"}
 
@@ -98,12 +101,7 @@ def judge(kept: Summary, lost: Summary) -> tuple[str, bool]:
 
 
 def _release(side: Side, version: str, shop: str) -> ReleasePlan:
-    return ReleasePlan(
-        side=side,
-        label=version,
-        command=f"{ZDD} {SHOPS[shop]}",
-        env=TIMES,
-    )
+    return ReleasePlan(side=side, label=version, command=f"{ZDD} {SHOPS[shop]}", env=TIMES, before=BEFORE.get(shop, ""))
 
 
 def _rehearse(what: Plan, out: Path, title: str) -> Summary:

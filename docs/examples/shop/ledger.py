@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
 
-__all__ = ["Audit", "Ledger", "Order"]
+from sqlalchemy import Engine, create_engine, distinct, event, func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column, sessionmaker
 
-# No unique constraint on the reference: an order placed twice must show up in the audit, not vanish in the database.
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS orders (
-    id INTEGER PRIMARY KEY, reference TEXT NOT NULL, customer TEXT NOT NULL, total INTEGER NOT NULL)
-"""
+import zdd_sqlalchemy
+
+__all__ = ["Audit", "Base", "Ledger", "Order", "add", "audit", "orders_of"]
 
 
-@dataclass(frozen=True)
-class Order:
-    """One order; the total is in cents."""
+class Base(MappedAsDataclass, DeclarativeBase):
+    """The tables of the shop."""
 
-    id: int
-    reference: str
-    customer: str
-    total: int
+
+class Order(Base):
+    """One order; the total is in cents.
+
+    There is no unique constraint on the reference: an order placed twice must show up in the audit, not vanish in
+    the database.
+    """
+
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    reference: Mapped[str]
+    customer: Mapped[str]
+    total: Mapped[int]
+
+
+zdd_sqlalchemy.guard_table(Base.metadata)
 
 
 @dataclass(frozen=True)
@@ -36,48 +48,65 @@ class Audit:
 
 
 class Ledger:
-    """Writes and reads orders; every call opens its own connection, so that any thread may call.
+    """Opens sessions on the orders.
 
     Args:
-        path: the SQLite file; made, with its table, at the first use.
+        path: the SQLite file; made, with its tables, at the first use.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._prepared = False
 
     @classmethod
     def from_environment(cls) -> Ledger:
         """Use the file that ``SHOP_DB`` names, default ``shop.db``."""
         return cls(os.environ.get("SHOP_DB", "shop.db"))
 
-    def add(self, reference: str, customer: str, total: int) -> Order:
-        """Write an order and return it with its number."""
-        with self._connect() as database:
-            cursor = database.execute(
-                "INSERT INTO orders (reference, customer, total) VALUES (?, ?, ?)", (reference, customer, total)
-            )
-        return Order(id=cursor.lastrowid or 0, reference=reference, customer=customer, total=total)
+    @cached_property
+    def engine(self) -> Engine:
+        """Where the orders are. A shop with one server would run a migration instead."""
+        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 5})
+        event.listen(engine, "connect", _write_ahead)
+        for left in reversed(range(5)):
+            try:
+                Base.metadata.create_all(engine)
+                break
+            except OperationalError:  # another instance was faster
+                if not left:
+                    raise
+        return engine
 
-    def orders_of(self, customer: str) -> list[Order]:
-        """Return a customer's last orders, newest first, at most 20."""
-        query = "SELECT id, reference, customer, total FROM orders WHERE customer = ? ORDER BY id DESC LIMIT 20"
-        with self._connect() as database:
-            rows = database.execute(query, (customer,)).fetchall()
-        return [Order(id=row[0], reference=row[1], customer=row[2], total=row[3]) for row in rows]
+    @cached_property
+    def sessions(self) -> sessionmaker[Session]:
+        """Makes sessions."""
+        return sessionmaker(self.engine, expire_on_commit=False)
 
-    def audit(self) -> Audit:
-        """Count all orders and those beyond the first of each reference."""
-        with self._connect() as database:
-            orders, references = database.execute("SELECT count(*), count(DISTINCT reference) FROM orders").fetchone()
-        return Audit(orders=orders, duplicates=orders - references)
+    def session(self) -> Iterator[Session]:
+        """Yield a new session and close it; a dependency of FastAPI's."""
+        with self.sessions() as session:
+            yield session
 
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=5)) as database:
-            if not self._prepared:
-                database.execute("PRAGMA journal_mode=WAL")
-                database.execute(SCHEMA)
-                self._prepared = True
-            with database:
-                yield database
+
+def add(session: Session, reference: str, customer: str, total: int) -> Order:
+    """Write an order, and commit it."""
+    order = Order(reference, customer, total)
+    session.add(order)
+    session.commit()
+    return order
+
+
+def orders_of(session: Session, customer: str) -> list[dict[str, Any]]:
+    """Return a customer's last orders, newest first, at most 20."""
+    query = select(Order).where(Order.customer == customer).order_by(Order.id.desc()).limit(20)
+    return [asdict(order) for order in session.scalars(query)]
+
+
+def audit(session: Session) -> Audit:
+    """Count all orders and those beyond the first of each reference."""
+    orders, references = session.execute(select(func.count(), func.count(distinct(Order.reference)))).one()
+    return Audit(orders, orders - references)
+
+
+def _write_ahead(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")

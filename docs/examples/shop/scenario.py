@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
 
-from zdd_sdk.rehearsal import RequestFailed, Response, Target, User
+from zdd_sdk.rehearsal import Target, User
 
 PRODUCTS = ("tea", "mug", "kettle", "honey", "tray")
 CURRENCIES = ("EUR", "KRW", "USD")
-ATTEMPTS = 3
 CREATED = 201
 LOGOUTS = 0.05
 """Share of visits that end with a logout."""
@@ -79,21 +77,11 @@ async def _check_me(user: User) -> None:
 
 
 async def _place_order(user: User) -> None:
-    """Order the cart; after a failure try again with the same reference, which must not order twice."""
+    """Order the cart, again and again with one key until it is answered, which must not order twice."""
     order = {"reference": str(uuid.uuid4()), "items": user.state.pop("cart")}
-    answer = await _send_order(user, order)
+    answer = await user.once("/orders", json=order, expect={401})
     _expect_login(user, user.state["known"]["user"] if answer.status == CREATED else None)
     user.state["cart"] = {}
-
-
-async def _send_order(user: User, order: dict[str, Any]) -> Response:
-    """Send an order until it is answered."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return await user.post("/orders", json=order, expect={401})
-        except RequestFailed:
-            continue
-    return await user.post("/orders", json=order, expect={401})
 
 
 def _expect_login(user: User, found: str | None) -> None:

@@ -25,9 +25,24 @@ MIDDLEWARE = [
     # No CSRF tokens: it takes JSON only, which no other site's form can send, and the cookie is SameSite=Lax.
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "shop_django.refusals.RefusalMiddleware",
+    "zdd_django.middleware.CaptureMiddleware",
 ]
 SESSION_ENGINE = "zdd_django.sessions"
 ZDD = {"service": "shop"}  # ZDD_REDIS_URL, or in development an embedded engine
+
+# Transactions begin with their first statement, so that guard rows and orders never wait for one another's locks.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("SHOP_DB", "shop.db"),
+        "ATOMIC_REQUESTS": False,
+        "OPTIONS": {
+            "timeout": 5,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        },
+    }
+}
 
 AUTH_USER_MODEL = "shop_django.Customer"
 AUTHENTICATION_BACKENDS = ["shop_django.customers.ByName"]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import msgspec
 from django.contrib.auth import aauthenticate, alogin, alogout
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from shop import fields
 from shop.catalogue import CATALOGUE, pay
-from shop.ledger import Ledger
+from shop_django.models import Order
 from shop_django.refusals import Refused, read
-
-ledger = Ledger.from_environment()
+from zdd_django import zdd
 
 
 class LoginForm(msgspec.Struct):
@@ -94,21 +93,34 @@ async def show_cart(request: HttpRequest) -> JsonResponse:
     return JsonResponse(await request.session.aget("cart", {}))
 
 
+def signed_in(request: HttpRequest) -> str:
+    """Return the user of this session; 401 for a stranger."""
+    if not request.user.is_authenticated:
+        raise Refused(401, "log in first")
+    return request.user.get_username()
+
+
 @require_http_methods(["GET", "POST"])
 def orders(request: HttpRequest) -> HttpResponse:
     """Show this customer's orders, or take one; a function, because paying and SQLite block."""
-    if not request.user.is_authenticated:
-        raise Refused(401, "log in first")
-    customer = request.user.get_username()
-    if request.method == "GET":
-        return JsonResponse([asdict(order) for order in ledger.orders_of(customer)], safe=False)
+    customer = signed_in(request)
+    if request.method == "POST":
+        return create_order(request)
+    found = Order.objects.filter(customer=customer)[:20]
+    return JsonResponse([order.shown() for order in found], safe=False)
+
+
+@zdd.idempotent(operation="orders.create", effects="db", principal="request.user.name")
+def create_order(request: HttpRequest) -> HttpResponse:
+    """Take the money, write the order, empty the cart; once, however often it is sent with one key."""
     form = read(request, OrderForm)
-    order = ledger.add(form.reference, customer, pay(form.items))
+    order = Order.objects.create(reference=form.reference, customer=signed_in(request), total=pay(form.items))
     request.session["cart"] = {}
-    return JsonResponse(asdict(order), status=201)
+    return JsonResponse(order.shown(), status=201)
 
 
 @require_GET
 def audit(_: HttpRequest) -> JsonResponse:
     """Count the orders, and those that share a reference with another: money taken twice."""
-    return JsonResponse(asdict(ledger.audit()))
+    counted = Order.objects.aggregate(orders=Count("pk"), references=Count("reference", distinct=True))
+    return JsonResponse({"orders": counted["orders"], "duplicates": counted["orders"] - counted["references"]})

@@ -1,25 +1,30 @@
 """The shop: a catalogue, a login, a cart in the session, orders in SQLite.
 
-All of zdd-sdk in here is the four lines that say `zdd`; the rest is plain FastAPI. Run it with
+All of zdd-sdk in here is the lines that say `zdd`; the rest is plain FastAPI. Run it with
 ``zdd serve uvicorn shop_fastapi.app:app --app-dir docs/examples``.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, WebSocket
 from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
+import zdd_sqlalchemy
 from shop import fields
+from shop import ledger as orders
 from shop.catalogue import CATALOGUE, pay
-from shop.ledger import Audit, Ledger, Order
+from shop.ledger import Audit, Ledger
 from zdd_fastapi import UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
 
 zdd = ZeroDowntime(service="shop")  # ZDD_REDIS_URL, or in development an embedded engine
 app = FastAPI(title="Shop")
 app.add_middleware(ZddMiddleware, zdd=zdd)
+zdd_sqlalchemy.guard(zdd)
 ledger = Ledger.from_environment()
 
 
@@ -53,6 +58,7 @@ def signed_in(session: UserSession) -> str:
 
 
 Customer = Annotated[str, Depends(signed_in)]
+Database = Annotated[Session, Depends(ledger.session, scope="function")]
 
 
 @app.get("/")
@@ -107,23 +113,24 @@ async def show_cart(session: UserSession) -> dict[str, int]:
 
 
 @app.post("/orders", status_code=201)
-def create_order(form: OrderForm, customer: Customer, session: UserSession) -> Order:
-    """Take the money, write the order, empty the cart."""
-    order = ledger.add(form.reference, customer, pay(form.items))
+@zdd.idempotent(operation="orders.create", effects="db", principal="customer")
+def create_order(form: OrderForm, customer: Customer, session: UserSession, database: Database) -> dict[str, Any]:
+    """Take the money, write the order, empty the cart; once, however often it is sent with one key."""
+    order = orders.add(database, form.reference, customer, pay(form.items))
     session["cart"] = {}
-    return order
+    return asdict(order)
 
 
 @app.get("/orders")
-def list_orders(customer: Customer) -> list[Order]:
+def list_orders(customer: Customer, database: Database) -> list[dict[str, Any]]:
     """Show this customer's orders."""
-    return ledger.orders_of(customer)
+    return orders.orders_of(database, customer)
 
 
 @app.get("/audit")
-def audit() -> Audit:
+def audit(database: Database) -> Audit:
     """Count the orders, and those that share a reference with another: money taken twice."""
-    return ledger.audit()
+    return orders.audit(database)
 
 
 @app.websocket("/ws/updates")

@@ -1,6 +1,6 @@
 """The shop: a catalogue, a login, a cart in the session, orders in SQLite.
 
-All of zdd-sdk in here is the three lines that say `zdd` or `current_session`; the rest is plain Flask. Run it with
+All of zdd-sdk in here is the lines that say `zdd` or `current_session`; the rest is plain Flask. Run it with
 ``zdd serve gunicorn --chdir docs/examples --worker-class gthread --threads 8 shop_flask.app:app``.
 """
 
@@ -12,16 +12,23 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from flask import Flask, abort, jsonify, request, session
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session, scoped_session
 from werkzeug.exceptions import HTTPException
 
+import zdd_sqlalchemy
 from shop import fields
+from shop import ledger as orders
 from shop.catalogue import CATALOGUE, pay
 from shop.ledger import Ledger
 from zdd_flask import Zdd, current_session
+from zdd_sdk import ZeroDowntime
 
 app = Flask(__name__)
 Zdd(app, service="shop")  # ZDD_REDIS_URL, or in development an embedded engine
+zdd: ZeroDowntime = app.extensions["zdd"]
 ledger = Ledger.from_environment()
+database: scoped_session[Session] = scoped_session(ledger.sessions)
+zdd_sqlalchemy.guard(zdd, database)
 
 T = TypeVar("T")
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -121,11 +128,18 @@ def show_cart() -> dict[str, int]:
     return cart
 
 
+@app.teardown_appcontext
+def close(_: BaseException | None) -> None:
+    """Give the connection back."""
+    database.remove()
+
+
 @app.post("/orders")
+@zdd.idempotent(operation="orders.create", effects="db", principal=lambda _: signed_in())
 def create_order() -> ResponseReturnValue:
-    """Take the money, write the order, empty the cart."""
+    """Take the money, write the order, empty the cart; once, however often it is sent with one key."""
     customer, form = signed_in(), read(OrderForm)
-    order = ledger.add(form.reference, customer, pay(form.items))
+    order = orders.add(database(), form.reference, customer, pay(form.items))
     session["cart"] = {}
     return jsonify(asdict(order)), 201
 
@@ -133,10 +147,10 @@ def create_order() -> ResponseReturnValue:
 @app.get("/orders")
 def list_orders() -> list[dict[str, Any]]:
     """Show this customer's orders."""
-    return [asdict(order) for order in ledger.orders_of(signed_in())]
+    return orders.orders_of(database(), signed_in())
 
 
 @app.get("/audit")
 def audit() -> dict[str, Any]:
     """Count the orders, and those that share a reference with another: money taken twice."""
-    return asdict(ledger.audit())
+    return asdict(orders.audit(database()))

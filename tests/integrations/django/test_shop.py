@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,10 +48,18 @@ def served(
         yield Backend(release=version, port=port)
 
 
+def migrate(directory: Path) -> None:
+    """Make the tables, as a deployment does before its first instance."""
+    environ = {"SHOP_DB": str(directory / "shop.db"), "PYTHONPATH": os.pathsep.join((".", "integrations"))}
+    words = [sys.executable, "docs/examples/shop_django/manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(words, env={**os.environ, **environ}, check=True, timeout=60)
+
+
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory) -> Iterator[tuple[Backend, Backend]]:
     """Release 1 under uvicorn and release 2 under gunicorn, as in the middle of a deployment."""
     directory = tmp_path_factory.mktemp("shop")
+    migrate(directory)
     with (
         start_engine() as engine,
         served(UVICORN, "1", directory, ZDD_REDIS_URL=engine.url) as old,
@@ -87,7 +97,9 @@ def test_it_answers_as_the_shop_does(browser):
     assert known == {"user": "lee", "release": "2", "visits": 0, "currency": "KRW"}
     assert client.get(f"{old}/cart").json() == {"mug": 2}
     assert [client.get(f"{url}/me").json()["visits"] for url in (old, new, old, new)] == [1, 2, 3, 4]
-    answer = client.post(f"{old}/orders", json={"reference": "lee-1", "items": {"tea": 2}})
+    answer = client.post(
+        f"{old}/orders", json={"reference": "lee-1", "items": {"tea": 2}}, headers={"Idempotency-Key": "one"}
+    )
     assert (answer.status_code, answer.json()["total"]) == (201, 900)
     assert client.get(f"{new}/cart").json() == {}
     assert [order["reference"] for order in client.get(f"{new}/orders").json()] == ["lee-1"]
@@ -123,6 +135,7 @@ def test_shopper_loses_nothing_between_two_releases(releases):
 
 def test_shopper_notices_what_is_lost_without_the_sdk(tmp_path):
     """The negative control: sessions in each process, so that every other request knows nobody."""
+    migrate(tmp_path)
 
     async def visit(both: tuple[Backend, Backend]) -> set[str]:
         user, broken = Wanderer(both), set()

@@ -89,7 +89,9 @@ def test_it_answers_as_the_shop_does(browser: tuple[httpx.Client, str, str]) -> 
     assert {"user": "kim", "release": "2", "visits": 0, "currency": "KRW"} == known
     assert {"mug": 2} == client.get(f"{old}/cart").json()
     assert [1, 2, 3] == [client.get(f"{url}/me").json()["visits"] for url in (old, new, old)]
-    order = client.post(f"{old}/orders", json={"reference": "kim-1", "items": {"tea": 2}})
+    order = client.post(
+        f"{old}/orders", json={"reference": "kim-1", "items": {"tea": 2}}, headers={"Idempotency-Key": "one"}
+    )
     assert (201, 900, "kim") == (order.status_code, order.json()["total"], order.json()["customer"])
     assert ({}, ["kim-1"]) == (
         client.get(f"{new}/cart").json(),
