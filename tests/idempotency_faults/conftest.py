@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -85,7 +85,7 @@ class Service:
         def endpoint(order: Order) -> dict[str, str]:
             return ledger.pay(name)
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> Self:
         self._client.__enter__()
         return self
 
@@ -95,9 +95,7 @@ class Service:
 
     def post(self, path: str = "/unsafe", key: str = "k", body: Any = None, **headers: str) -> httpx.Response:
         """Send a request with a key."""
-        return self._client.post(
-            path, json=BODY if body is None else body, headers={"Idempotency-Key": key, **headers}
-        )
+        return self._client.post(path, json=BODY if body is None else body, headers={"Idempotency-Key": key, **headers})
 
     def begin(self, path: str = "/unsafe", key: str = "k") -> Future[httpx.Response]:
         """Send one in a thread of its own."""

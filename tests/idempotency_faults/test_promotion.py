@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.idempotency_faults.conftest import World, eventually
+from tests.servers.store.conftest import Watched
 from zdd_sdk.store.engine import Engine, start_engine
 
 
@@ -96,3 +98,28 @@ def test_a_script_the_server_has_forgotten_is_acknowledged_anew(world: World, pa
     assert service.post("/external", "k").status_code == 503
     assert tap.commands[:4] == ["EVALSHA", "WAIT", "EVAL", "WAIT"]
     assert world.runs == ["one"]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    opened = Watched(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_real_sentinels_promote_a_replica_that_knows_every_claim(world: World, watched: Watched) -> None:
+    """A run goes on over the failover; what was done before is known after it; new keys wait for a replica."""
+    service = world.service("one", watched.url, idempotency={"durability": "replica"})
+    assert [service.settled(key=f"k-{number}").status_code for number in range(5)] == [200] * 5
+    watched.master.ask("WAIT", 1, 20_000)
+    running = world.cut_off(service, key="running")
+    watched.master.kill()
+    answer = world.finish(running)
+    assert answer.status_code == 200
+    eventually(lambda: watched.names(watched.replica), "the replica is the master")
+    again = service.settled(key="running")
+    assert (again.content, again.headers["idempotent-replayed"]) == (answer.content, "true")
+    for number in range(5):
+        assert service.settled(key=f"k-{number}").headers["idempotent-replayed"] == "true"
+    assert service.post(key="new").status_code == 503, "there is no replica now"
+    assert len(world.runs) == 6

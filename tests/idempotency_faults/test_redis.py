@@ -128,9 +128,7 @@ def test_the_reply_to_the_completion_is_lost(world: World, tap: RespTap) -> None
 
 
 @pytest.mark.parametrize("fault", ["pause", "refuse"])
-def test_a_redis_that_is_silent_or_gone_while_it_runs_hears_of_it_later(
-    world: World, tap: RespTap, fault: str
-) -> None:
+def test_a_redis_that_is_silent_or_gone_while_it_runs_hears_of_it_later(world: World, tap: RespTap, fault: str) -> None:
     """The lease is shorter than the fault: the answer goes out all the same, and the pulse says how it ended."""
     service = world.service("one", tap.url, store=QUICK, idempotency={"lease": "1s"})
     other = world.service("two", tap.url, fleet={"role": "test"})
