@@ -71,6 +71,7 @@ class Claim:
         lost: another has taken over.
         nothing_done: the operation said so.
         refused: an error of ours came out of the operation.
+        cut: the operation was broken off, and why.
         status: of the answer, once known; 500 if a plain function raised.
         answer: the whole answer, once known.
         kept: what the guard row has of it.
@@ -92,6 +93,7 @@ class Claim:
     lost: bool = False
     nothing_done: bool = False
     refused: bool = False
+    cut: str = ""
     status: int = 0
     answer: StoredAnswer | None = None
     kept: bytes = b""
@@ -103,7 +105,7 @@ class Claim:
         """Decide what becomes of the key, once."""
         if self.outcome is None:
             committed = None if self.transaction is None else self.transaction.committed
-            ending = Ending(self.status, committed, self.answer is not None, self.nothing_done, self.refused)
+            ending = Ending(self.status, committed, self.answer is not None, self.nothing_done, self.refused, self.cut)
             self.outcome = judge(self.operation.effects, ending, on_error=self.operation.on_error)
         return self.outcome
 

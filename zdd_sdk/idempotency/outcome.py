@@ -35,6 +35,7 @@ class Ending:
         answered: the whole answer is known, so that it can be kept.
         nothing_done: the operation said that it had no effect.
         refused: an error of ours came out of it, which is never an answer to keep.
+        cut: it did not end by itself, and why: a short word.
     """
 
     status: int
@@ -42,6 +43,7 @@ class Ending:
     answered: bool = True
     nothing_done: bool = False
     refused: bool = False
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +96,4 @@ def _guarded(ending: Ending, *, said: bool) -> Outcome:
 def _unsafe(ending: Ending, *, said: bool, store: bool) -> Outcome:
     if said or (store and ending.status >= _SERVER_ERROR):
         return Outcome("complete", answer=ending.answered)
-    return _RELEASE if ending.status in _NOT_BEGUN else Outcome("hold", why=f"failed-{ending.status}")
+    return _RELEASE if ending.status in _NOT_BEGUN else Outcome("hold", why=ending.cut or f"failed-{ending.status}")
