@@ -58,10 +58,11 @@ def what_is_missing(server: str | None, *, chained: bool) -> str:
             f"{server} was not started by zdd-sdk: on SIGTERM it stops at once, and kept-alive connections, those "
             f"queued or those that come late are cut; `zdd serve {server} …` instead of `{server} …` drains first"
         )
+    status = "" if server == "gunicorn" else ", and its exit status is not 0"  # gunicorn's parent hears of no signal
     return (
         "the server was not started by zdd-sdk: on SIGTERM it serves on for drain_lag with `Connection: close`, but "
-        "its listener is closed without accepting what is queued (with several workers: late connections are reset), "
-        f"and its exit status is not 0; `zdd serve {server} …` instead of `{server} …` mends both"
+        "its listener is closed without accepting what is queued (with several workers: late connections are "
+        f"reset){status}; `zdd serve {server} …` instead of `{server} …` mends that"
     )
 
 
@@ -113,6 +114,7 @@ class _Chained:
         self._lifecycle = lifecycle
         self._behind = behind
         self._waiting = False
+        self._timer: threading.Timer | None = None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Wait out the lag once; everything after that passes through."""
@@ -129,11 +131,13 @@ class _Chained:
             self._pass_on(number, frame)
 
     def _signal_again_in(self, seconds: float) -> None:
-        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+        self._timer.daemon = True
+        self._timer.start()
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         # Put it back first: what the server's handler does with the handler it finds is its business.
         signal.signal(signal.SIGTERM, self._behind)
         if callable(self._behind):
