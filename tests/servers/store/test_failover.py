@@ -53,7 +53,8 @@ class Failover:
         arguments = (*arguments, "--repl-diskless-sync-delay", "0")
         self.old = start_engine("auto", args=arguments)
         self.new = start_engine("auto", args=[*arguments, "--replicaof", f"127.0.0.1 {self.old.port}"])
-        eventually(lambda: b"master_link_status:up" in self.new.ask("INFO", "replication"), "the replica follows")
+        eventually(lambda: b"state=online,offset" in self.old.ask("INFO", "replication"), "the replica follows")
+        eventually(lambda: b"lag=0" in self.old.ask("INFO", "replication"), "the master hears of it")
         self.flow, self._after = open_flow(self.old.url, **ROOMY), open_flow(self.new.url, **ROOMY)
         self.sessions = make_sessions()
 
@@ -73,6 +74,7 @@ class Failover:
         """The replica becomes a master with all that was written so far; the old one knows nothing of it."""
         eventually(lambda: content(self.old) == content(self.new), "the replica has caught up")
         self.new.ask("REPLICAOF", "NO", "ONE")
+        eventually(lambda: b"connected_slaves:0" in self.old.ask("INFO", "replication"), "the old master is alone")
 
     def settle(self, *visitors: Visitor) -> None:
         """The old master follows the new one, and forgets; the service asks the new one."""
