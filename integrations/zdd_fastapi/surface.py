@@ -52,7 +52,10 @@ class StarletteSurface:
 
     def answer_of(self, result: Any) -> Answer | None:
         """Return the answer that a result will be, but for its response model; ``None`` for a stream."""
-        response = result if isinstance(result, Response) else JSONResponse(jsonable_encoder(result))
+        response = result
+        if not isinstance(result, Response):
+            status = getattr(self._scope.get("route"), "status_code", None)
+            response = JSONResponse(jsonable_encoder(result), status or 200)
         body = getattr(response, "body", None)
         return None if body is None else Answer(response.status_code, list(response.headers.items()), bytes(body))
 

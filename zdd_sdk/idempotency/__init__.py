@@ -4,6 +4,7 @@ A claim in Redis keeps duplicates apart while the first one runs and remembers i
 application's database is the truth where there is one. What nobody can know is said to be unknown, never guessed.
 """
 
+from zdd_sdk.idempotency.answer import StoredAnswer
 from zdd_sdk.idempotency.begin import NOT_DONE, UNKNOWN
 from zdd_sdk.idempotency.claim import OnUnknown
 from zdd_sdk.idempotency.context import Context, current, guarding
@@ -32,6 +33,7 @@ __all__ = [
     "OnUnknown",
     "Principal",
     "Said",
+    "StoredAnswer",
     "current",
     "follow",
     "guarding",

@@ -16,7 +16,17 @@ from zdd_sdk.store.record import decode as decode_record
 from zdd_sdk.store.record import encode as encode_record
 from zdd_sdk.store.record import frame, unframe
 
-__all__ = ["INLINE", "NEVER_REPLAYED", "REPLAYED", "StoredAnswer", "check_replayed", "decode", "encode", "keep"]
+__all__ = [
+    "INLINE",
+    "NEVER_REPLAYED",
+    "REPLAYED",
+    "StoredAnswer",
+    "check_replayed",
+    "decode",
+    "encode",
+    "is_pair",
+    "keep",
+]
 
 REPLAYED = frozenset(
     {
@@ -63,6 +73,7 @@ NEVER_REPLAYED = frozenset(
 INLINE = 512
 """Bytes of a body that still lie in the record."""
 
+_EMPTY = frozenset({204, 304})
 _COMPRESSED_FROM = 1024
 _MOST = 64 * 1024 * 1024
 
@@ -79,6 +90,10 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+
+    def under(self, status: int) -> StoredAnswer:
+        """Return the same with another status; without a body where that has none (RFC 9110, 6.4.1)."""
+        return msgspec.structs.replace(self, status=status, body=b"" if status in _EMPTY else self.body)
 
     def to_bytes(self) -> bytes:
         """Return the whole answer as one value, for a guard row."""
@@ -116,6 +131,11 @@ class _Kept(msgspec.Struct, frozen=True, omit_defaults=True, rename={"status": "
     length: int = msgspec.field(default=0, name="l")
     body: bytes | None = None
     deflated: bool = msgspec.field(default=False, name="z")
+
+
+def is_pair(found: object) -> bool:
+    """Whether it is a status and a result, as ``answer=`` and probes may return."""
+    return isinstance(found, tuple) and len(found) == len(("status", "result")) and type(found[0]) is int
 
 
 def check_replayed(names: Iterable[str]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +72,7 @@ class Claimer:
         transaction = self._transaction(claim, bound)
         verdict = await self._claim(claim, store)
         if isinstance(verdict, Replay):
-            return await self._replay(claim, verdict, transaction, store)
+            return await self._replay(claim, verdict, transaction)
         if isinstance(verdict, Unknown):
             return await self._unknown(claim, verdict, bound, store)
         self._refuse(verdict)
@@ -170,14 +171,12 @@ class Claimer:
 
     # What is known already
 
-    async def _replay(
-        self, claim: Claim, verdict: Replay, transaction: GuardedTransaction | None, store: Store | None
-    ) -> StoredAnswer:
+    async def _replay(self, claim: Claim, verdict: Replay, transaction: GuardedTransaction | None) -> StoredAnswer:
         answer = verdict.answer
         if answer is None and transaction is not None:
             row = await transaction.find(claim.names)
             answer = decode(row.answer, None) if row is not None else None
-        return await self._answer(claim, answer, store)
+        return await self._answer(claim, answer)
 
     async def _found(self, claim: Claim, row: GuardRow, store: Store | None) -> StoredAnswer:
         """The effect of an earlier run is in the database: tell Redis, and answer what is kept."""
@@ -188,11 +187,12 @@ class Claimer:
         self._settler.live.remove(claim)
         if not claim.offline and store is not None:
             await self._settler.tell(self._settler.complete(claim, answer), store)
-        return await self._answer(claim, answer, store)
+        return await self._answer(claim, answer)
 
-    async def _answer(self, claim: Claim, answer: StoredAnswer | None, store: Store | None) -> StoredAnswer:
-        if answer is None and claim.operation.answer is not None and store is not None:
-            answer = claim.write(await store.run(claim.operation.answer, Context(claim)))
+    async def _answer(self, claim: Claim, answer: StoredAnswer | None) -> StoredAnswer:
+        if answer is None and claim.operation.answer is not None:
+            found = await self._hear(claim, claim.operation.answer)
+            answer = found if isinstance(found, StoredAnswer) else None
         if answer is None:
             self._settler.counters["committed"] += 1
             message = "the first request with this key was carried out; its answer is not kept"
@@ -205,9 +205,9 @@ class Claimer:
     ) -> StoredAnswer | None:
         probe = claim.operation.on_unknown
         if callable(probe) and store is not None:
-            found = await store.run(probe, Context(claim))
+            found = await self._hear(claim, probe)
             if found is not UNKNOWN:
-                answer = None if found is NOT_DONE else claim.write(found)
+                answer = None if found is NOT_DONE else self._settler.fitting(found)
                 resolve = [
                     self._settler.calls.resolve(name, verdict.generation, answer, "probe", done=found is not NOT_DONE)
                     for name in claim.names
@@ -217,6 +217,17 @@ class Claimer:
         self._settler.counters["unknown"] += 1
         message = "nobody knows whether the first request with this key had its effect; it is not run again"
         raise IdempotencyOutcomeUnknown(message, retry_after=60.0)
+
+    async def _hear(self, claim: Claim, hook: Callable[..., Any]) -> Any:
+        """Ask the application; one that fails has said nothing, and must not have the operation run."""
+        try:
+            found = hook(Context(claim))
+            found = await found if inspect.isawaitable(found) else found
+            return found if found is UNKNOWN or found is NOT_DONE else claim.write(found)
+        except Exception:  # noqa: BLE001 - an application's own, whatever they raise
+            name = getattr(hook, "__name__", "its hook")
+            _log.exception("%s: %s was asked what has become of a key, and failed", claim.operation.name, name)
+            return UNKNOWN
 
     # Guard rows
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from zdd_sdk.errors import IdempotencyError, IdempotencyKeyMissing, ZddError
 from zdd_sdk.http import Answer, Exchange, current_exchange
 from zdd_sdk.http.body import KEY_HEADER
-from zdd_sdk.idempotency.answer import StoredAnswer, keep
+from zdd_sdk.idempotency.answer import StoredAnswer, is_pair, keep
 from zdd_sdk.idempotency.arguments import Arguments
 from zdd_sdk.idempotency.claim import Claim, Operation
 from zdd_sdk.idempotency.context import Context, context_variable
@@ -254,7 +254,7 @@ class _Run:
             fingerprints,
             bracket.lineage(principal, text),
         )
-        claim.write = self._write
+        claim.write = self._said
         answer = await part.begin(claim, self._bound, self._store)
         if answer is None:
             self._claim = claim
@@ -282,6 +282,15 @@ class _Run:
             return self._bracket.results.keep(result)
         answer = self._exchange.surface.answer_of(result)
         return None if answer is None else keep(answer.status, answer.headers, answer.body)
+
+    def _said(self, found: Any) -> StoredAnswer | None:
+        """Make one of what ``answer=`` or a probe has returned: the same, a stored answer, or a status and a result."""
+        if isinstance(found, StoredAnswer):
+            return found
+        if self._exchange is None or not is_pair(found):
+            return self._write(found)
+        answer = self._write(found[1])
+        return answer and answer.under(found[0])
 
     def known(self, answer: StoredAnswer) -> Any:
         """Return the answer of the first run as the framework, or the caller, wants it."""

@@ -138,6 +138,10 @@ def _check(function: Callable[..., Any], operation: str, effects: str, said: Sai
     if unknown not in ("hold", "takeover") and not callable(unknown):
         message = f"{operation}: on_unknown={unknown!r}: say 'hold', 'takeover', or give a probe"
         raise SettingsError(message)
+    for name, hook in (("answer", said.get("answer")), ("on_unknown", unknown)):
+        if inspect.iscoroutinefunction(hook) and not inspect.iscoroutinefunction(function):
+            message = f"{operation}: {name}= is async, and {function.__name__} is not: nothing there could await it"
+            raise SettingsError(message)
 
 
 def _seconds(given: str | float | None, default: float, operation: str) -> float:

@@ -40,6 +40,10 @@ class Settler:
         self.live = live
         self.counters: Counter[str] = Counter()
 
+    def fitting(self, answer: StoredAnswer | None) -> StoredAnswer | None:
+        """Return an answer that may be kept; ``None``: it is larger than ``idempotency.max_body``."""
+        return None if answer is None or len(answer.body) > self.settings.max_body else answer
+
     async def keep(self, claim: Claim) -> None:
         """Write the answer into the committed guard row: from then on it needs no Redis."""
         outcome, transaction = claim.judge(), claim.transaction
