@@ -88,11 +88,20 @@ class GuardRows:
             raise IdempotencyNotGuarded(message)
         return _INSERTS[dialect](self.table)
 
-    def find(self, connection: Connection, names: Sequence[str]) -> GuardRow | None:
-        """Return the row of one of the names that has not expired, whatever a snapshot of the transaction says."""
+    def find(self, connection: Connection, names: Sequence[str], *, lock: bool = True) -> GuardRow | None:
+        """Return the row of one of the names that has not expired.
+
+        Args:
+            connection: where to look.
+            names: of the record.
+            lock: look past a snapshot of the transaction.
+        """
         columns, now = self.table.c, int(self._clock())
         query = select(self.table).where(columns.name.in_(names), columns.expires > now).limit(1)
-        if connection.dialect.name in ("mysql", "mariadb"):  # elsewhere a snapshot ends in an error, before this
+        if lock and connection.dialect.name in (
+            "mysql",
+            "mariadb",
+        ):  # elsewhere a snapshot ends in an error, before this
             query = query.with_for_update(read=True)
         found = connection.execute(query).mappings().first()
         return None if found is None else _row(dict(found))

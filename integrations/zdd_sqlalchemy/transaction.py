@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from zdd_sdk.errors import IdempotencyInProgress, IdempotencyNotGuarded
 from zdd_sdk.http import current_exchange
 from zdd_sdk.idempotency import GuardRow
+from zdd_sdk.store import may_suspend
 from zdd_sqlalchemy.rows import GuardRows, in_progress
 from zdd_sqlalchemy.waits import brief_waits, is_contention
 from zdd_sqlalchemy.watch import INFO
@@ -25,6 +27,9 @@ __all__ = ["SessionGuard"]
 _log = logging.getLogger("zdd.idempotency")
 
 T = TypeVar("T")
+
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.3)
+"""Seconds between looks for an answer: who was let in by a commit comes a moment before it is kept."""
 
 
 class SessionGuard:
@@ -71,6 +76,18 @@ class SessionGuard:
         found = await self._within(self._first)
         if found is None:
             self._session.info[INFO] = self
+            return None
+        return found if found.answer else await self._await_answer(found)
+
+    async def _await_answer(self, found: GuardRow) -> GuardRow:
+        """Give a first run that has only just committed the time to keep its answer."""
+        # What a conflict has locked would keep it from that.
+        await self._within(self._session.rollback)
+        for pause in _PAUSES:
+            await asyncio.sleep(pause) if may_suspend() else time.sleep(pause)  # noqa: ASYNC251 - not on a loop
+            now = await self._apart(lambda connection: self._table.find(connection, [found.name], lock=False))
+            if now is not None and now.answer:
+                return now
         return found
 
     async def find(self, names: Sequence[str]) -> GuardRow | None:
@@ -79,22 +96,23 @@ class SessionGuard:
 
     async def keep(self, names: Sequence[str], answer: bytes) -> None:
         """Write the answer's bytes, on a connection of its own; nothing is left to do if they went with the commit."""
+        if answer != self._answer:
+            await self._apart(lambda connection: self._table.keep(connection, names, answer))
+
+    async def _apart(self, step: Callable[[Connection], T]) -> T | None:
+        """Run a step in a transaction of its own; ``None`` where there is nobody to wait for it."""
         engine = self._engine
-        if engine is None or answer == self._answer:
-            return
-
-        def write(connection: Connection) -> None:
-            self._table.keep(connection, names, answer)
-
-        if engine.dialect.is_async and not _on_loop():
+        if engine is None:
+            return None
+        if engine.dialect.is_async and not may_suspend():
             _log.warning("an answer is not kept in the database: the loop of its asynchronous engine has ended")
-        elif engine.dialect.is_async:
+            return None
+        if engine.dialect.is_async:
             async with AsyncEngine(engine).begin() as connection:
-                await connection.run_sync(write)
-        elif _on_loop():
-            await asyncio.to_thread(_in_transaction, engine, write)
-        else:
-            _in_transaction(engine, write)
+                return await connection.run_sync(step)
+        return (
+            await asyncio.to_thread(_in_transaction, engine, step) if may_suspend() else _in_transaction(engine, step)
+        )
 
     def answered(self, answer: bytes) -> None:
         """Take the answer's bytes along, where the commit comes after them."""
@@ -111,7 +129,7 @@ class SessionGuard:
     async def _within(self, step: Callable[[], T]) -> T:
         if not isinstance(self._given, AsyncSession):
             return step()
-        if not _on_loop():
+        if not may_suspend():
             message = "an AsyncSession in a function that is not async: give it a Session, or make the function async"
             raise IdempotencyNotGuarded(message)
         return await self._given.run_sync(lambda _: step())
@@ -148,6 +166,7 @@ class SessionGuard:
 
     def _insert(self) -> GuardRow | None:
         connection = self._connection()
+        self._engine = connection.engine
         _refuse_autocommit(connection)
         try:
             with brief_waits(connection, self._lock_timeout):
@@ -157,7 +176,7 @@ class SessionGuard:
                 raise
             raise in_progress() from None
         if found is None:
-            self._engine, self._inserted, self._sealed = connection.engine, True, False
+            self._inserted, self._sealed = True, False
             self._savepoint = self._session.get_nested_transaction()
             self._own.add(connection)
             event.listen(connection, "commit", self._seal)
@@ -259,14 +278,6 @@ def _autocommits(connection: Connection, driver: Any) -> bool:
     return dialect.detect_autocommit_setting(raw)
 
 
-def _on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _in_transaction(engine: Engine, step: Callable[[Connection], None]) -> None:
+def _in_transaction(engine: Engine, step: Callable[[Connection], T]) -> T:
     with engine.begin() as connection:
-        step(connection)
+        return step(connection)

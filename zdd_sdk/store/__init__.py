@@ -2,6 +2,6 @@
 
 from zdd_sdk.store.call import Call, Script, load_script
 from zdd_sdk.store.keys import Keys
-from zdd_sdk.store.protocol import Store, finish
+from zdd_sdk.store.protocol import Store, finish, may_suspend
 
-__all__ = ["Call", "Keys", "Script", "Store", "finish", "load_script"]
+__all__ = ["Call", "Keys", "Script", "Store", "finish", "load_script", "may_suspend"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, overload
 
 from zdd_sdk.store.call import Call
 
-__all__ = ["Store", "finish"]
+__all__ = ["Store", "finish", "may_suspend"]
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -106,6 +107,14 @@ class Store(Protocol):
         """Close every connection of this loop or process."""
 
 
+_finishing: ContextVar[bool] = ContextVar("zdd_finishing", default=False)
+
+
+def may_suspend() -> bool:
+    """Whether the flow this code belongs to is awaited; ``False`` within `finish`, running loop or not."""
+    return not _finishing.get()
+
+
 def finish(flow: Coroutine[Any, Any, T]) -> T:
     """Run a flow over the blocking store to its end.
 
@@ -114,10 +123,13 @@ def finish(flow: Coroutine[Any, Any, T]) -> T:
     Raises:
         RuntimeError: the flow really suspended, so it was given an asyncio store.
     """
+    token = _finishing.set(True)
     try:
         flow.send(None)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    finally:
+        _finishing.reset(token)
     flow.close()
     message = "this flow suspended: it was given an asyncio store where only the blocking one can be used"
     raise RuntimeError(message)

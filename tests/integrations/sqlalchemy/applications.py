@@ -175,6 +175,13 @@ def build_fastapi() -> FastAPI:
         await session.commit()
         return answer
 
+    @app.post("/handler")
+    @zdd.idempotent(**said("handler"))
+    def handler(key: Key, session: Annotated[Session, Depends(plain, scope="function")]) -> dict[str, str]:
+        answer = add(session, key)
+        session.commit()
+        return answer
+
     @app.post("/async-begin")
     @zdd.idempotent(**said("async-begin"))
     async def async_begin(key: Key, session: Annotated[AsyncSession, Depends(aio_plain)]) -> dict[str, str]:

@@ -449,3 +449,18 @@ def test_a_session_that_blocks_keeps_its_answer_beside_the_loop(database, glue):
 
     assert asyncio.run(run()) != [threading.main_thread().name]
     assert stored(database) == [(NAME, 1, b"thread")]
+
+
+def test_a_function_that_is_not_asynchronous_keeps_its_answer_on_a_loop_too(database, zdd, glue):
+    @zdd.idempotent(operation="called.on.a.loop", effects="db", principal="anonymous", key="key", fingerprint=("key",))
+    def create(key: str, session: Session) -> str:
+        session.add(Order(key=key))
+        session.commit()
+        return key
+
+    async def run(key: str) -> str:
+        with Session(database.engine) as session:
+            return create(key, session)
+
+    assert [asyncio.run(run("loop")) for _ in range(2)] == ["loop", "loop"]
+    assert database.orders("loop") == 1
