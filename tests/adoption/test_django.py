@@ -128,7 +128,8 @@ class Site:
 
     def settings(self, release: str, *, url: str = "", legacy_url: str = "", **own: Any) -> dict[str, Any]:
         stock = ["django.contrib.sessions.middleware.SessionMiddleware"]
-        ours = ["zdd_django.middleware.ZddMiddleware", "zdd_django.middleware.SessionMiddleware"]
+        # The last one, because a process knows all idempotent views there are, those of other tests included.
+        ours = [f"zdd_django.middleware.{name}Middleware" for name in ("Zdd", "Session", "Capture")]
         return {
             "ROOT_URLCONF": __name__,
             "MIDDLEWARE": stock if release == "none" else ours,

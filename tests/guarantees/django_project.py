@@ -48,5 +48,6 @@ SETTINGS = {
     "ROOT_URLCONF": __name__,
     "AUTHENTICATION_BACKENDS": [f"{__name__}.Guests"],
     "ALLOWED_HOSTS": ["shop.example"],
-    "MIDDLEWARE": ["zdd_django.middleware.ZddMiddleware", "zdd_django.middleware.SessionMiddleware"],
+    # The last one, because a process knows all idempotent views there are, those of other tests included.
+    "MIDDLEWARE": [f"zdd_django.middleware.{name}Middleware" for name in ("Zdd", "Session", "Capture")],
 }
