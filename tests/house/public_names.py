@@ -27,6 +27,7 @@ FACES = (
     "zdd_django.sessions",
     "zdd_fastapi",
     "zdd_flask",
+    "zdd_sqlalchemy",
 )
 
 

@@ -10,14 +10,15 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
 from fastapi import BackgroundTasks, Depends, FastAPI, Header
 from flask import Flask, request
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import create_engine, event
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 from werkzeug.serving import make_server
@@ -110,8 +111,18 @@ def build_fastapi() -> FastAPI:
     app = FastAPI()
     app.add_middleware(ZddMiddleware, zdd=zdd)
     engine = create_engine(os.environ["SHOP_DATABASE"], poolclass=NullPool)
-    aio = create_async_engine(os.environ["SHOP_DATABASE_ASYNC"], poolclass=NullPool)
+    blocking(app, zdd, engine)
+    asynchronous(app, zdd, create_async_engine(os.environ["SHOP_DATABASE_ASYNC"], poolclass=NullPool))
+    background(app, zdd, engine)
+    return app
 
+
+def add(session: Any, key: str) -> dict[str, str]:
+    session.add(Order(key=key))
+    return {"key": key}
+
+
+def dependencies(engine: Engine) -> tuple[Callable[[], Iterator[Session]], Callable[[], Iterator[Session]]]:
     def plain() -> Iterator[Session]:
         with Session(engine) as session:
             yield session
@@ -121,17 +132,11 @@ def build_fastapi() -> FastAPI:
             yield session
             session.commit()
 
-    async def aio_plain() -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(aio) as session:
-            yield session
+    return plain, committing
 
-    async def aio_committing() -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(aio) as session, session.begin():
-            yield session
 
-    def add(session: Any, key: str) -> dict[str, str]:
-        session.add(Order(key=key))
-        return {"key": key}
+def blocking(app: FastAPI, zdd: ZeroDowntime, engine: Engine) -> None:
+    plain, committing = dependencies(engine)
 
     @app.post("/sync-function")
     @zdd.idempotent(**said("sync-function"))
@@ -156,6 +161,30 @@ def build_fastapi() -> FastAPI:
         with session.begin():
             return add(session, key)
 
+    @app.post("/handler")
+    @zdd.idempotent(**said("handler"))
+    def handler(key: Key, session: Annotated[Session, Depends(plain, scope="function")]) -> dict[str, str]:
+        answer = add(session, key)
+        session.commit()
+        return answer
+
+    @app.post("/repeating")
+    @zdd.idempotent(**REPEATING)
+    def repeating(key: Key, session: Annotated[Session, Depends(plain)]) -> dict[str, str]:
+        answer = add(session, key)
+        session.commit()
+        return answer
+
+
+def asynchronous(app: FastAPI, zdd: ZeroDowntime, engine: AsyncEngine) -> None:
+    async def aio_plain() -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(engine) as session:
+            yield session
+
+    async def aio_committing() -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(engine) as session, session.begin():
+            yield session
+
     @app.post("/async-function")
     @zdd.idempotent(**said("async-function"))
     async def async_function(
@@ -175,40 +204,43 @@ def build_fastapi() -> FastAPI:
         await session.commit()
         return answer
 
-    @app.post("/handler")
-    @zdd.idempotent(**said("handler"))
-    def handler(key: Key, session: Annotated[Session, Depends(plain, scope="function")]) -> dict[str, str]:
-        answer = add(session, key)
-        session.commit()
-        return answer
-
     @app.post("/async-begin")
     @zdd.idempotent(**said("async-begin"))
     async def async_begin(key: Key, session: Annotated[AsyncSession, Depends(aio_plain)]) -> dict[str, str]:
         async with session.begin():
             return add(session, key)
 
-    @app.post("/repeating")
-    @zdd.idempotent(**REPEATING)
-    def repeating(key: Key, session: Annotated[Session, Depends(plain)]) -> dict[str, str]:
-        answer = add(session, key)
-        session.commit()
-        return answer
 
-    @app.post("/background")
-    @zdd.idempotent(**said("background"))
-    def background(key: Key, session: Annotated[Session, Depends(plain)], tasks: BackgroundTasks) -> dict[str, str]:
+def background(app: FastAPI, zdd: ZeroDowntime, engine: Engine) -> None:
+    plain, committing = dependencies(engine)
+
+    def await_client(key: str) -> None:
+        """Give the client time to have its answer; write down if it has not."""
+        flag, end = Path(os.environ["SHOP_FLAGS"], key), time.monotonic() + 5.0
+        while not flag.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        if not flag.exists():
+            with zdd_sqlalchemy.apart(), Session(engine) as session, session.begin():
+                session.add(Order(key=f"late-{key}"))
+
+    @app.post("/background-handler")
+    @zdd.idempotent(**said("background-handler"))
+    def background_handler(
+        key: Key, session: Annotated[Session, Depends(plain)], tasks: BackgroundTasks
+    ) -> dict[str, str]:
         order = Order(key=key)
         session.add(order)
         session.commit()
-        tasks.add_task(_long)
+        tasks.add_task(await_client, key)
         return {"key": order.key}  # read again, in a transaction that nobody commits
 
-    return app
-
-
-def _long() -> None:
-    time.sleep(2.0)
+    @app.post("/background-request")
+    @zdd.idempotent(**said("background-request"))
+    def background_request(
+        key: Key, session: Annotated[Session, Depends(committing)], tasks: BackgroundTasks
+    ) -> dict[str, str]:
+        tasks.add_task(await_client, key)
+        return add(session, key)
 
 
 def build_flask() -> Flask:
