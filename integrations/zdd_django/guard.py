@@ -6,7 +6,6 @@ glue opens ``atomic(durable=True)`` itself. Django has no transactions in corout
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from django.db.transaction import get_connection
 from zdd_django.models import TABLE, Guard
 from zdd_sdk.errors import IdempotencyInProgress
 from zdd_sdk.idempotency import GuardRow
+from zdd_sdk.store import may_suspend
 
 __all__ = ["DjangoGuard", "DjangoTransaction", "guards", "purge"]
 
@@ -64,7 +64,7 @@ class DjangoGuard:
 
     def transaction(self, bound: Mapping[str, Any]) -> DjangoTransaction | None:  # noqa: ARG002 - by the protocol
         """Return the transaction of this call; ``None`` in a coroutine, where Django has none."""
-        return DjangoTransaction(self.name) if not _on_loop() else None
+        return None if may_suspend() else DjangoTransaction(self.name)
 
 
 def guards() -> list[DjangoGuard]:
@@ -152,17 +152,9 @@ def _rows(using: str) -> Any:
     return Guard.objects.using(using)
 
 
-def _on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 async def _in_thread(ask: Callable[[], T]) -> T:
     """Ask the database where the request's connections are: on a loop in the request's own thread."""
-    return await sync_to_async(ask)() if _on_loop() else ask()
+    return await sync_to_async(ask)() if may_suspend() else ask()
 
 
 def _surrounding(connection: Any) -> bool:
@@ -263,5 +255,5 @@ def _contended(error: DatabaseError) -> bool:
     cause: Any = error.__cause__
     if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
         return code & 0xFF in _SQLITE_BUSY
-    said = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or (error.args or (None,))[0]
-    return said in _CONTENDED
+    said = {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *error.args[:1]}
+    return not said.isdisjoint(_CONTENDED)

@@ -13,8 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.http import HttpResponse
 
+from zdd_django.checks import _cors
 from zdd_django.middleware import ZddMiddleware
 from zdd_sdk.errors import SettingsError
+from zdd_sdk.idempotency.browser import READ
 
 OURS = "zdd_django.middleware.SessionMiddleware"
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -94,9 +96,10 @@ def test_every_check_is_documented():
     import re
     from pathlib import Path
 
-    source = Path("integrations/zdd_django/checks.py").read_text(encoding="utf-8")
+    modules = (Path("integrations/zdd_django") / name for name in ("checks.py", "brackets.py"))
+    source = "".join(module.read_text(encoding="utf-8") for module in modules)
     page = Path("docs/django.md").read_text(encoding="utf-8")
-    assert [name for name in re.findall(r'id="(zdd\.[EW]\d+)"', source) if f"`{name}`" not in page] == []
+    assert [name for name in re.findall(r'"(zdd\.[EW]\d+)"', source) if f"`{name}`" not in page] == []
 
 
 # manage.py zdd
@@ -134,3 +137,23 @@ def test_without_the_application_the_middleware_refuses_to_be_built(configured):
     configured(_INSTALLED_APPS=[name for name in settings.INSTALLED_APPS if name != "zdd_django"])
     with pytest.raises(ImproperlyConfigured, match="INSTALLED_APPS"):
         ZddMiddleware(lambda _: HttpResponse())
+
+
+CORS = "corsheaders.middleware.CorsMiddleware"
+
+
+@pytest.mark.parametrize(
+    ("options", "gap"),
+    [
+        ({}, "CORS_ALLOW_HEADERS lacks Idempotency-Key; CORS_EXPOSE_HEADERS lacks Idempotency-Key-Lifetime"),
+        ({"_CORS_ALLOW_HEADERS": ["idempotency-key"]}, "CORS_EXPOSE_HEADERS lacks"),
+        ({"_CORS_ALLOW_HEADERS": ["*"], "_CORS_EXPOSE_HEADERS": READ}, ""),
+        ({"_MIDDLEWARE": []}, ""),
+    ],
+)
+def test_cors_that_hides_what_a_client_needs_is_found(configured, options, gap):
+    configured(**{"_MIDDLEWARE": [*settings.MIDDLEWARE, CORS], **options})
+    found = [message.msg for message in _cors(wanted=True)]
+    assert len(found) == bool(gap)
+    assert not gap or gap in found[0]
+    assert not list(_cors(wanted=False))

@@ -37,7 +37,8 @@ def effects(using: str = "default") -> int:
 
 def act(request: Any, using: str = "default") -> Any:
     """Have an effect, and answer as ``?then=`` says."""
-    group = Group.objects.using(using).create(name=uuid.uuid4().hex)
+    key = getattr(request, "headers", {}).get("Idempotency-Key", "")
+    group = Group.objects.using(using).create(name=f"{key}.{uuid.uuid4().hex}")
     for hook in hooks:
         if (answer := hook(request)) is not None:
             return answer
@@ -62,6 +63,14 @@ RAISED: dict[str, Exception] = {
     "absent": Http404("no such thing"),
     "forbidden": PermissionDenied("not you"),
 }
+
+
+@csrf_exempt
+@zdd.idempotent(operation="repeating", effects="pure", principal="anonymous")
+def repeating(request: HttpRequest) -> HttpResponse:
+    """As the peers have it: when the lease has lapsed the next one runs again, and no guard row says otherwise."""
+    with transaction.atomic():
+        return act(request)
 
 
 def said(request: Any) -> str:
@@ -181,6 +190,12 @@ def consume(message: str) -> dict[str, str]:
 
 class _Message:
     GET: ClassVar[dict[str, str]] = {}
+
+
+@csrf_exempt
+def paid(request: HttpRequest) -> HttpResponse:
+    """Say how many effects a key has had."""
+    return HttpResponse(Group.objects.filter(name__startswith=f"{request.GET['key']}.").count())
 
 
 def prepare() -> None:

@@ -1,5 +1,6 @@
 """Settings of the project the tests run in; each test names its own Redis in ZDD."""
 
+import json
 import os
 
 SECRET_KEY = "tests-only-" + "k" * 50
@@ -32,8 +33,9 @@ ZDD = {
     "secret": ("s" * 40,),
     "redis_url": os.environ.get("PROJECT_REDIS", "off"),
 }
+SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("PROJECT_DB", ":memory:")}
 DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("PROJECT_DB", ":memory:")},
+    "default": json.loads(os.environ.get("PROJECT_DATABASE", "null")) or SQLITE,
     "orders": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

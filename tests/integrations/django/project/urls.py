@@ -12,6 +12,7 @@ router.register("rests", payments.Rests, basename="rest")
 
 PAYMENTS = (
     "function", "stateless", "decorated", "elsewhere", "wrong", "unguarded", "session", "coroutine", "rest_function",
+    "repeating",
 )  # fmt: skip
 
 urlpatterns = [
@@ -21,6 +22,7 @@ urlpatterns = [
     path("api/", include(router.urls)),
     path("pay/generic/<name>", payments.Generic.as_view()),
     path("pay/generic-coroutine", payments.GenericCoroutine.as_view()),
+    path("paid", payments.paid),
     path("pay/rest", payments.Rest.as_view()),
     *(path(f"pay/{name.replace('_', '-')}", getattr(payments, name)) for name in PAYMENTS),
     *(path(name, getattr(views, name)) for name in views.NAMES),
