@@ -188,8 +188,9 @@ class ZeroDowntime(Parts):
 
     def _check_brackets(self) -> None:
         if self.brackets and self.settings.idempotency.enabled:
-            pulses = self._pulses and self.fleet.pulses
-            self.idempotency.check(self.brackets, self.settings.fleet.pulse if pulses else None)
+            pulse = self.settings.fleet.pulse if self._pulses and self.fleet.steady else None
+            chosen = self.loaded.origins["idempotency.lease"] != "default"
+            self.idempotency.check(self.brackets, pulse, unrenewed=chosen or self.fleet.silent)
             for check in self._before_serving:
                 check()
 

@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning  # noqa: A004 
 from zdd_django.brackets import find
 from zdd_django.service import DJANGO_WORDS, get_zdd
 from zdd_sdk.errors import ZddError
+from zdd_sdk.idempotency.browser import cors_gap
 from zdd_sdk.lifecycle.model import keep_alive_finding
 from zdd_sdk.settings import production_marker
 
@@ -103,6 +104,17 @@ def _idempotent() -> Iterator[CheckMessage]:
     if zdd.settings.idempotency.enabled and not zdd.stock:
         for finding in find(zdd):
             yield Error(finding.text, hint=finding.hint, id=finding.id)
+        yield from _cors(wanted=any(bracket.endpoint for bracket in zdd.brackets))
+
+
+def _cors(*, wanted: bool) -> Iterator[CheckMessage]:
+    if not wanted or "corsheaders.middleware.CorsMiddleware" not in settings.MIDDLEWARE:
+        return
+    # Without CORS_ALLOW_HEADERS the package allows its own default_headers, of which Idempotency-Key is none.
+    allowed, exposed = (getattr(settings, name, ()) for name in ("CORS_ALLOW_HEADERS", "CORS_EXPOSE_HEADERS"))
+    if gap := cors_gap(allowed, exposed, credentials=getattr(settings, "CORS_ALLOW_CREDENTIALS", False)):
+        gap = gap.replace("allow_headers", "CORS_ALLOW_HEADERS").replace("expose_headers", "CORS_EXPOSE_HEADERS")
+        yield Warning(f"Browsers of other origins cannot use idempotency keys: {gap}.", id="zdd.W009")
 
 
 def _production() -> Iterator[CheckMessage]:

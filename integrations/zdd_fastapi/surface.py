@@ -18,6 +18,7 @@ from zdd_sdk.errors import SettingsError
 from zdd_sdk.http import Answer
 from zdd_sdk.http.asgi import Scope
 from zdd_sdk.idempotency.bracket import bracket_of
+from zdd_sdk.idempotency.browser import cors_gaps
 from zdd_sdk.idempotency.claim import check_names
 
 __all__ = ["StarletteSurface", "check_routes", "routes_of"]
@@ -108,6 +109,8 @@ def check_routes(app: Starlette, zdd: ZeroDowntime) -> None:
     routes = list(routes_of(app, set()))
     brackets = [found for route in routes if (found := bracket_of(getattr(route, "endpoint", None))) is not None]
     check_names({id(found): found.operation for found in brackets}.values())
+    for gap in cors_gaps(app) if brackets else ():
+        _log.warning("browsers of other origins cannot use idempotency keys: %s", gap)
     for route in routes:
         endpoint = getattr(route, "endpoint", None)
         bracket = bracket_of(endpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,9 +15,12 @@ from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.http import Answer, Exchange, current_exchange
 from zdd_sdk.idempotency.bracket import Bracket, bracket_of
+from zdd_sdk.idempotency.browser import cors_gaps
 from zdd_sdk.idempotency.claim import check_names
 
 __all__ = ["FlaskSurface", "check_views", "show_answers"]
+
+_log = logging.getLogger("zdd.idempotency")
 
 
 class FlaskSurface:
@@ -103,6 +107,8 @@ def check_views(known: weakref.ref[Flask], zdd: ZeroDowntime) -> None:
                 "put @zdd.idempotent(…) below the route's decorator, right above the function"
             )
             raise SettingsError(message)
+    for gap in cors_gaps(app) if any(bracket.endpoint for bracket in brackets) else ():
+        _log.warning("browsers of other origins cannot use idempotency keys: %s", gap)
 
 
 def _within(bracket: Bracket[Any]) -> Iterator[object]:

@@ -126,3 +126,57 @@ def test_explain_shows_every_option_with_its_origin_and_no_secret(deployment: An
     assert "first byte" == report["order"][-1]
     assert 0 == main(["explain", "--docs"])
     assert "s" * 40 not in capsys.readouterr().out
+
+
+SERVICE = """
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from zdd_sdk import ZeroDowntime
+
+zdd = ZeroDowntime("shop", environment="test"{options})
+app = FastAPI()
+app.add_middleware(CORSMiddleware, allow_origins=["https://shop.example"]{cors})
+
+@zdd.idempotent(operation="pay", effects="{effects}", principal="anonymous"{said})
+async def pay() -> None: ...
+"""
+CORS = ', allow_headers=["*"], expose_headers=["*"]'
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "why"),
+    [
+        ({"cors": ""}, "warn", "allow_headers lacks Idempotency-Key; expose_headers lacks Idempotency-Key-Lifetime"),
+        ({"cors": CORS + ", allow_credentials=True"}, "warn", "expose_headers lacks"),
+        ({"effects": "unsafe"}, "warn", "pay is unsafe"),
+        ({"said": ', retention="10s"'}, "fail", "no longer than a lease"),
+        ({"options": ', fleet={"enabled": False}'}, "fail", "leases are not renewed"),
+        ({"options": ', fleet={"pulse_mode": "request"}'}, "fail", "leases are not renewed"),
+        ({"options": ', idempotency={"enabled": False}'}, "fail", "as often as they are asked"),
+        ({"options": ', idempotency={"durability": "replica"}'}, "fail", "there is none: every claim is refused"),
+        ({"options": ', idempotency={"durability": "aof"}'}, "fail", "appendonly is off"),
+        ({"options": ', fleet={"enabled": False}, idempotency={"lease": "1m"}'}, "", ""),
+        ({}, "", ""),
+    ],
+)
+def test_what_idempotent_operations_need(
+    deployment: Any, capsys: Any, tmp_path: Path, said: dict[str, str], level: str, why: str
+) -> None:
+    name = f"shop_{abs(hash(str(said)))}"
+    text = SERVICE
+    for word, default in {"options": "", "cors": CORS, "effects": "external", "said": ""}.items():
+        text = text.replace(f"{{{word}}}", said.get(word, default))
+    (tmp_path / f"{name}.py").write_text(text)
+    main(["doctor", f"{name}:zdd", "--json"])
+    findings = json.loads(capsys.readouterr().out)
+    found = [finding for finding in findings if finding["topic"] in {"keys", "browsers"} and finding["level"] != "note"]
+    assert [finding["level"] for finding in found][:1] == ([level] if level else [])
+    assert not why or why in found[0]["text"]
+
+
+def test_the_acl_line_has_what_durability_needs(deployment: Any, capsys: Any) -> None:
+    main(["doctor", "--acl"])
+    assert "+wait" not in capsys.readouterr().out
+    deployment.setenv("ZDD_IDEMPOTENCY_DURABILITY", "replica")
+    main(["doctor", "--acl"])
+    assert capsys.readouterr().out.endswith("+wait\n")

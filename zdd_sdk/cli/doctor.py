@@ -7,11 +7,13 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from zdd_sdk.app import ZeroDowntime
+from zdd_sdk.cli.doctor_keys import applications, examine_browsers, examine_durability, examine_operations
+from zdd_sdk.cli.finding import Finding, Level
 from zdd_sdk.cli.service import add_service, find_service, quiet
 from zdd_sdk.cli.uninstall import judge_step
 from zdd_sdk.errors import SettingsError, StoreNotConfigured, StoreUnavailable, ZddError
@@ -26,28 +28,10 @@ __all__ = ["HELP", "Finding", "arguments", "diagnose", "examine_engine", "examin
 
 HELP = "Check this deployment: settings, secret, Redis, grace period, release."
 
-Level = Literal["ok", "note", "warn", "fail"]
 _MARKS = {"ok": "✓", "note": "·", "warn": "!", "fail": "✗"}
 _FLOORS = {"redis": (7, 0), "valkey": (7, 2)}
 _MAX_SKEW = 1.0
 """Seconds: tokens and guard rows compare clocks; one second is ten times what NTP keeps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing doctor looked at.
-
-    Attributes:
-        level: ``fail`` breaks the promise, ``warn`` may, ``note`` is worth knowing, ``ok`` is as it should be.
-        topic: what was looked at.
-        text: what breaks, or what was found.
-        mend: how to mend it; empty if nothing is to be done.
-    """
-
-    level: Level
-    topic: str
-    text: str
-    mend: str = ""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,19 +53,26 @@ def run(options: argparse.Namespace) -> int:
         return 0
     unknown = [Finding("fail", "settings", str(warning.message), "remove or correct it") for warning in said]
     with quiet():
-        findings = [*unknown, *diagnose(zdd)]
+        findings = [*unknown, *diagnose(zdd, applications(options.service))]
     _show(findings, as_json=options.json)
     bad = {"fail", "warn"} if options.strict else {"fail"}
     return int(any(finding.level in bad for finding in findings))
 
 
-def diagnose(zdd: ZeroDowntime) -> list[Finding]:
-    """Look at everything: settings and environment first, then the engine."""
+def diagnose(zdd: ZeroDowntime, around: Iterable[object] = ()) -> list[Finding]:
+    """Look at everything: settings and environment first, then the engine.
+
+    Args:
+        zdd: the service.
+        around: objects among which its applications are.
+    """
     return [
         *_examine_name(zdd),
         *examine_settings(zdd.settings, os.environ),
         *_examine_secret(zdd),
         *_examine_release(zdd),
+        *examine_operations(zdd),
+        *examine_browsers(zdd, around),
         *_examine_store(zdd),
         *_examine_adoption(zdd),
     ]
@@ -150,6 +141,8 @@ def _examine_store(zdd: ZeroDowntime) -> Iterator[Finding]:
         yield Finding("fail", "store", str(error), "check ZDD_REDIS_URL, the network and the engine")
         return
     yield from examine_engine(facts, skew, embedded=target.kind == "embedded")
+    if facts:
+        yield from examine_durability(zdd.settings, facts)
 
 
 def _examine_adoption(zdd: ZeroDowntime) -> Iterator[Finding]:
@@ -198,7 +191,10 @@ def _judge_eviction(facts: Mapping[str, str]) -> Finding:
     if policy == "noeviction":
         return Finding("ok", "eviction", "noeviction")
     level: Level = "warn" if limit == "0" else "fail"
-    text = f"maxmemory-policy is {policy}: sessions and claims all carry a TTL and would be evicted under pressure"
+    text = (
+        f"maxmemory-policy is {policy}: sessions and claims all carry a TTL and would be evicted under pressure, "
+        "and what loses its claim may run twice"
+    )
     return Finding(level, "eviction", text, "set noeviction here, and ZDD_CACHE_REDIS_URL for what may be evicted")
 
 

@@ -75,9 +75,19 @@ class Fleet:
         self._pulser = self._new_pulser()
 
     @property
+    def silent(self) -> bool:
+        """Whether this process is a shell or a test."""
+        return self.role in _SILENT_ROLES
+
+    @property
     def pulses(self) -> bool:
         """Whether this process takes part: switched on, and neither a shell nor a test."""
-        return self._settings.enabled and self.role not in _SILENT_ROLES
+        return self._settings.enabled and not self.silent
+
+    @property
+    def steady(self) -> bool:
+        """Whether it pulses by time, also while no request comes."""
+        return self.pulses and self._settings.pulse_mode == "thread"
 
     @property
     def running(self) -> bool:

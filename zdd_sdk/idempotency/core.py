@@ -66,16 +66,18 @@ class Idempotency:
         """Decisions since the start, by name."""
         return self._settler.counters
 
-    def check(self, brackets: Sequence[Bracket[Any]], pulse: float | None) -> None:
+    def check(self, brackets: Sequence[Bracket[Any]], pulse: float | None, *, unrenewed: bool = False) -> None:
         """Judge what was decorated, once the application has been loaded.
 
         Args:
             brackets: what was.
-            pulse: seconds between the pulses with which leases are renewed; ``None``: this process has none.
+            pulse: seconds between the pulses with which leases are renewed; ``None``: this process has none, or none
+                while no request comes.
+            unrenewed: leases may go unrenewed: somebody has chosen one that is long enough, or this is a test.
 
         Raises:
             SettingsError: an operation says ``effects="db"``, and no guard is registered; two share a name; or the
-                lease is too short to be renewed.
+                lease is not renewed, or too short to be.
         """
         # One function decorated twice is a factory that has built its application twice: each checks its own routes.
         bodies = [inspect.unwrap(one.function) for one in brackets]
@@ -88,10 +90,16 @@ class Idempotency:
                 "(zdd_sqlalchemy.guard, or 'zdd_django' with its migration)"
             )
             raise SettingsError(message)
-        self._check_renewal(pulse)
+        self._check_renewal(pulse, unrenewed=unrenewed)
 
-    def _check_renewal(self, pulse: float | None) -> None:
+    def _check_renewal(self, pulse: float | None, *, unrenewed: bool) -> None:
         lease = self.settings.lease
+        if pulse is None and not unrenewed:
+            message = (
+                "leases are not renewed here (fleet.enabled is off, or fleet.pulse_mode is request), and what takes "
+                f"longer than {lease:g} s would lose its key: set idempotency.lease above the longest operation"
+            )
+            raise SettingsError(message)
         if pulse is None:
             _log.warning("this process does not pulse: what takes longer than idempotency.lease (%g s) loses it", lease)
         elif lease < _PULSES * pulse:
