@@ -29,6 +29,7 @@ Everything zdd-sdk raises on purpose is a `ZddError`, and also the builtin a cal
     * IdempotencyKeyInvalid(ValueError)     it is no key: a list, too long, not printable
     * IdempotencyKeyExpired(ValueError)     it is older than what is remembered
     * IdempotencyKeyReused                  it came with another request before
+    * IdempotencyPrincipalMissing           nobody is logged in, and keys belong to somebody
     * IdempotencyInProgress                 the first request with this key is still running
     * IdempotencyOutcomeUnknown             nobody knows whether the first request had its effect
     * IdempotencyOutcomeCommitted           the effect is there, the answer is not
@@ -65,6 +66,7 @@ __all__ = [
     "IdempotencyNotGuarded",
     "IdempotencyOutcomeCommitted",
     "IdempotencyOutcomeUnknown",
+    "IdempotencyPrincipalMissing",
     "IdempotencyTooNew",
     "IdempotencyUnavailable",
     "LifecycleError",
@@ -322,6 +324,13 @@ class IdempotencyKeyReused(IdempotencyError):
     code = "idempotency-key-reused"
     status = 422
     title = "Idempotency-Key is already used"
+
+
+class IdempotencyPrincipalMissing(IdempotencyError):
+    """The endpoint's keys belong to a principal, and this request comes from nobody; nothing was done."""
+
+    code = "idempotency-principal-missing"
+    status = 401
 
 
 class IdempotencyInProgress(IdempotencyError):

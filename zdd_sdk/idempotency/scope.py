@@ -8,7 +8,13 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from zdd_sdk.errors import IdempotencyError, IdempotencyKeyInvalid, IdempotencyKeyMissing, SettingsError
+from zdd_sdk.errors import (
+    IdempotencyError,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyMissing,
+    IdempotencyPrincipalMissing,
+    SettingsError,
+)
 from zdd_sdk.idempotency.paths import follow
 from zdd_sdk.secrets import Secrets
 
@@ -79,8 +85,8 @@ def principal_reader(
     def read(bound: Mapping[str, Any]) -> object:
         found = find(bound)
         if _empty(found):
-            message = f"{operation}: the principal {principal!r} is empty; say 'anonymous' if callers may be nobody"
-            raise IdempotencyError(message)
+            message = "these keys belong to somebody, and this request comes from nobody: log in first"
+            raise IdempotencyPrincipalMissing(message)
         if _nameless(found):
             message = f"{operation}: the principal {principal!r} is an object without a name; say which id of it"
             raise IdempotencyError(message)

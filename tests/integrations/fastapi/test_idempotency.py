@@ -448,3 +448,14 @@ def test_child_keys_are_the_same_in_every_run_and_differ_by_step(shop: Shop) -> 
     assert seen[0] == seen[1]
     assert len({*seen[0], *seen[2]}) == 4
     assert current() is None
+
+
+def test_a_request_from_nobody_where_keys_belong_to_somebody(shop: Shop) -> None:
+    @shop.endpoint("/orders", principal="session.user")
+    async def create(session: UserSession) -> None:
+        shop.done.append("never")
+
+    with shop.client() as client:
+        answer = client.post("/orders", headers=key())
+    assert (answer.status_code, answer.json()["type"]) == (401, "urn:zdd:idempotency-principal-missing")
+    assert shop.done == []
