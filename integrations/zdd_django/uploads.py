@@ -34,7 +34,9 @@ class _Received:
 
     def __init__(self, request: Any) -> None:
         self._request = request
-        self.body = RequestBody(request.META.get("CONTENT_TYPE", ""), self._read_all)
+        said = request.META
+        encoding = said.get("HTTP_CONTENT_ENCODING", "")
+        self.body = RequestBody(said.get("CONTENT_TYPE", ""), self._read_all, encoding=encoding)
 
     async def _read_all(self) -> None:
         request, body = self._request, self.body

@@ -144,24 +144,25 @@ CORS = ', allow_headers=["*"], expose_headers=["*"]'
 
 
 @pytest.mark.parametrize(
-    ("said", "level", "why"),
+    ("said", "finding"),
     [
-        ({"cors": ""}, "warn", "allow_headers lacks Idempotency-Key; expose_headers lacks Idempotency-Key-Lifetime"),
-        ({"cors": CORS + ", allow_credentials=True"}, "warn", "expose_headers lacks"),
-        ({"effects": "unsafe"}, "warn", "pay is unsafe"),
-        ({"said": ', retention="10s"'}, "fail", "no longer than a lease"),
-        ({"options": ', fleet={"enabled": False}'}, "fail", "leases are not renewed"),
-        ({"options": ', fleet={"pulse_mode": "request"}'}, "fail", "leases are not renewed"),
-        ({"options": ', idempotency={"enabled": False}'}, "fail", "as often as they are asked"),
-        ({"options": ', idempotency={"durability": "replica"}'}, "fail", "there is none: every claim is refused"),
-        ({"options": ', idempotency={"durability": "aof"}'}, "fail", "appendonly is off"),
-        ({"options": ', fleet={"enabled": False}, idempotency={"lease": "1m"}'}, "", ""),
-        ({}, "", ""),
+        ({"cors": ""}, ("warn", "allow_headers lacks Idempotency-Key; expose_headers lacks Idempotency-Key-Lifetime")),
+        ({"cors": CORS + ", allow_credentials=True"}, ("warn", "expose_headers lacks")),
+        ({"effects": "unsafe"}, ("warn", "pay is unsafe")),
+        ({"said": ', retention="10s"'}, ("fail", "no longer than a lease")),
+        ({"options": ', fleet={"enabled": False}'}, ("fail", "leases are not renewed")),
+        ({"options": ', fleet={"pulse_mode": "request"}'}, ("fail", "leases are not renewed")),
+        ({"options": ', idempotency={"enabled": False}'}, ("fail", "as often as they are asked")),
+        ({"options": ', idempotency={"durability": "replica"}'}, ("fail", "there is none: every claim is refused")),
+        ({"options": ', idempotency={"durability": "aof"}'}, ("fail", "appendonly is off")),
+        ({"options": ', fleet={"enabled": False}, idempotency={"lease": "1m"}'}, ("", "")),
+        ({}, ("", "")),
     ],
 )
 def test_what_idempotent_operations_need(
-    deployment: Any, capsys: Any, tmp_path: Path, said: dict[str, str], level: str, why: str
+    deployment: Any, capsys: Any, tmp_path: Path, said: dict[str, str], finding: tuple[str, str]
 ) -> None:
+    level, why = finding
     name = f"shop_{abs(hash(str(said)))}"
     text = SERVICE
     for word, default in {"options": "", "cors": CORS, "effects": "external", "said": ""}.items():

@@ -7,6 +7,7 @@ JSON and forms up to `MAX_KEPT`, which have to be understood rather than only co
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Awaitable, Callable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Inexact, InvalidOperation, Overflow
 from email.message import Message
@@ -24,6 +25,8 @@ MAX_KEPT = 1024 * 1024
 """Bytes of a body that are kept to be understood; of a larger one there are only digests."""
 
 _FORM = "application/x-www-form-urlencoded"
+_GZIP = frozenset({"gzip", "x-gzip"})
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -66,21 +69,31 @@ class RequestBody:
         content_type: the request's ``Content-Type``.
         read_rest: feeds what the application has not yet read, and keeps it for the application; never suspends
             outside an event loop.
-        cap: bytes to keep.
+        encoding: the request's ``Content-Encoding``. A client may compress anew for each attempt, and gzip writes the
+            time of day: so what lies within counts, if that is not more than ``cap``, else the bytes as they came.
+        cap: bytes to keep, and to decompress.
 
     Attributes:
         complete: the whole body has been fed.
     """
 
-    __slots__ = ("_cap", "_digest", "_kept", "_length", "_media_type", "_read_rest", "complete")
+    __slots__ = ("_cap", "_digest", "_kept", "_length", "_media_type", "_read_rest", "_within", "complete")
 
     def __init__(
-        self, content_type: str, read_rest: Callable[[], Awaitable[None]] | None = None, *, cap: int = MAX_KEPT
+        self,
+        content_type: str,
+        read_rest: Callable[[], Awaitable[None]] | None = None,
+        *,
+        encoding: str = "",
+        cap: int = MAX_KEPT,
     ) -> None:
         self._media_type = content_type.partition(";")[0].strip().lower()
         boundary = _boundary(content_type) if self._media_type.startswith("multipart/") else None
         self._digest = _Parts(boundary) if boundary else hashlib.sha256()
-        self._kept = bytearray() if _is_json(self._media_type) or self._media_type == _FORM else None
+        zipped = encoding.strip().lower() in _GZIP
+        self._within = _Inflated(RequestBody(content_type, cap=cap), cap) if zipped else None
+        understood = not zipped and (_is_json(self._media_type) or self._media_type == _FORM)
+        self._kept = bytearray() if understood else None
         self._read_rest = read_rest
         self._cap = cap
         self._length = 0
@@ -94,10 +107,14 @@ class RequestBody:
             self._kept = None
         elif self._kept is not None:
             self._kept += chunk
+        if self._within is not None and not self._within.feed(chunk):
+            self._within = None
 
     def end(self) -> None:
         """Note that nothing more will come."""
         self.complete = True
+        if self._within is not None and not self._within.ended:
+            self._within = None
         self._read_rest = None
 
     async def whole(self) -> Content:
@@ -108,6 +125,8 @@ class RequestBody:
         """
         if not self.complete and self._read_rest is not None:
             await self._read_rest()
+        if self._within is not None:
+            return await self._within.body.whole()
         kept = None if self._kept is None else bytes(self._kept)
         return Content(self._digest.digest(), self._length, self._media_type, kept)
 
@@ -159,6 +178,44 @@ def _boundary(content_type: str) -> str | None:
     header["content-type"] = content_type
     boundary = header.get_boundary()
     return boundary if boundary and boundary.isascii() else None
+
+
+class _Inflated:
+    """What lies in a body of gzip members (RFC 1952), as long as it is not too much.
+
+    Args:
+        body: takes it.
+        most: bytes of it; what is sent may be a thousandth of what it becomes.
+    """
+
+    __slots__ = ("_left", "_stream", "body")
+
+    def __init__(self, body: RequestBody, most: int) -> None:
+        self.body = body
+        self._left = most
+        self._stream = zlib.decompressobj(_GZIP_WINDOW)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last member is complete."""
+        return self._stream.eof
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take the next bytes; ``False``: they are no gzip, or too much lies in them."""
+        try:
+            while chunk and self._left >= 0:
+                chunk = self._take(chunk)
+        except zlib.error:
+            return False
+        return self._left >= 0
+
+    def _take(self, chunk: bytes) -> bytes:
+        if self._stream.eof:
+            self._stream = zlib.decompressobj(_GZIP_WINDOW)
+        inflated = self._stream.decompress(chunk, self._left + 1)
+        self._left -= len(inflated)
+        self.body.feed(inflated)
+        return self._stream.unused_data or self._stream.unconsumed_tail
 
 
 class _Parts:

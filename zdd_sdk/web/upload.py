@@ -46,7 +46,7 @@ def watch_receive(exchange: Exchange, receive: Receive) -> UploadReceive | None:
     """Watch a body on ASGI; returns the ``receive`` to hand down, ``None`` if there is nothing to watch."""
     if not wants_body(exchange):
         return None
-    upload = UploadReceive(receive, exchange.header("content-type") or "")
+    upload = UploadReceive(receive, *_described(exchange))
     exchange.body = upload.body
     return upload
 
@@ -61,9 +61,13 @@ def watch_input(exchange: Exchange, environ: MutableMapping[str, Any], source: R
     """
     if wants_body(exchange):
         server = environ["wsgi.input"] if source is None else source
-        upload = UploadInput(server, exchange.header("content-type") or "", _length(environ))
+        upload = UploadInput(server, *_described(exchange), length=_length(environ))
         exchange.body = upload.body
         environ["wsgi.input"] = io.BufferedReader(upload, CHUNK)
+
+
+def _described(exchange: Exchange) -> tuple[str, str]:
+    return exchange.header("content-type") or "", exchange.header("content-encoding") or ""
 
 
 def _length(environ: Mapping[str, Any]) -> int | None:
@@ -80,6 +84,7 @@ class UploadReceive:
     Args:
         receive: the server's, or that of the middleware above; asked on after the body, for ``http.disconnect``.
         content_type: of the request.
+        encoding: its ``Content-Encoding``.
 
     Attributes:
         body: what has passed.
@@ -87,8 +92,8 @@ class UploadReceive:
 
     __slots__ = ("_ahead", "_gone", "_loop", "_receive", "body")
 
-    def __init__(self, receive: Receive, content_type: str) -> None:
-        self.body = RequestBody(content_type, self._read_rest)
+    def __init__(self, receive: Receive, content_type: str, encoding: str = "") -> None:
+        self.body = RequestBody(content_type, self._read_rest, encoding=encoding)
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._ahead: _Ahead | None = None
@@ -144,15 +149,16 @@ class UploadInput(io.RawIOBase):
     Args:
         source: the server's.
         content_type: of the request.
+        encoding: its ``Content-Encoding``.
         length: bytes of the body; ``None``: until the source ends.
 
     Attributes:
         body: what has passed.
     """
 
-    def __init__(self, source: Readable, content_type: str, length: int | None) -> None:
+    def __init__(self, source: Readable, content_type: str, encoding: str = "", *, length: int | None) -> None:
         super().__init__()
-        self.body = RequestBody(content_type, self._read_rest)
+        self.body = RequestBody(content_type, self._read_rest, encoding=encoding)
         self._source = source
         self._left = length
         self._ahead: _Ahead | None = None
