@@ -31,6 +31,7 @@ from zdd_sdk.errors import (
 )
 from zdd_sdk.http import exchange_variable
 from zdd_sdk.idempotency import current
+from zdd_sdk.idempotency.settle import Settler
 from zdd_sdk.testing.tap import RespTap
 from zdd_sdk.web import environ_exchange
 
@@ -361,36 +362,37 @@ def test_cancelled_while_it_runs_it_is_settled(works: Works, effects: str, again
     assert works.done["a"] == (2 if again is None else 1)
 
 
-def test_cancelled_while_it_settles_it_is_settled_all_the_same(real_engine: Any) -> None:
-    with RespTap(real_engine.url) as tap:
-        works, begun = Works(tap.url), asyncio.Event()
+def test_cancelled_while_it_settles_it_is_settled_all_the_same(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.Event()
 
-        @works.idempotent(effects="unsafe")
-        async def send(key: str) -> str:
-            works.done[key] += 1
-            tap.delay(0.5)
-            begun.set()
-            return "sent"
+    async def keep(self: Settler, claim: object) -> None:
+        begun.set()
+        await asyncio.sleep(0.2)
 
-        async def cancel() -> str:
-            running = asyncio.create_task(send("a"))
-            await begun.wait()
-            await asyncio.sleep(0.1)
-            running.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await running
-            tap.heal()
-            for _ in range(500):
-                try:
-                    return await send("a")  # type: ignore[no-any-return]
-                except IdempotencyOutcomeUnknown:
-                    raise
-                except IdempotencyInProgress:
-                    await asyncio.sleep(0.02)
-            raise AssertionError
+    monkeypatch.setattr(Settler, "keep", keep)
 
-        assert asyncio.run(cancel()) == "sent"
-        assert works.done == {"a": 1}
+    @works.idempotent(effects="unsafe")
+    async def send(key: str) -> str:
+        works.done[key] += 1
+        return "sent"
+
+    async def cancel() -> str:
+        running = asyncio.create_task(send("a"))
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        for _ in range(500):
+            try:
+                return await send("a")  # type: ignore[no-any-return]
+            except IdempotencyOutcomeUnknown:
+                raise
+            except IdempotencyInProgress:
+                await asyncio.sleep(0.02)
+        raise AssertionError
+
+    assert asyncio.run(cancel()) == "sent"
+    assert (works.done["a"], works.live) == (1, 0)
 
 
 def test_cancelled_while_it_claims_the_claim_is_given_back(real_engine: Any) -> None:
@@ -493,8 +495,11 @@ def test_whoever_waits_gets_the_first_ones_result(works: Works) -> None:
     assert works.done == {"a": 1}
 
 
-def test_within_a_request_of_wsgi_an_async_function_asks_the_requests_store(works: Works) -> None:
-    """As in an async view of Flask, whose loop ends with the request: a pool of its own would be lost each time."""
+def test_within_a_request_of_wsgi_an_async_function_asks_the_requests_store(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an async view of Flask, whose loop ends with the request, and its connections with it."""
+    monkeypatch.setattr(works.zdd, "aio_store", None)
 
     @works.idempotent()
     async def send(key: str) -> str:
@@ -508,7 +513,6 @@ def test_within_a_request_of_wsgi_an_async_function_asks_the_requests_store(work
     finally:
         exchange_variable.reset(token)
     assert works.done == {"a": 1}
-    assert not works.zdd.stores.aio._states
 
 
 # Keys and principals
