@@ -45,8 +45,9 @@ class Context:
     Attributes:
         key: the client's key.
         operation: name of the operation.
-        generation: fence counter: 1 for the first run, higher after each takeover. A resource that remembers the
-            highest one it has seen can refuse a run that was overtaken.
+        generation: fence counter: the server's milliseconds at the claim, and more than every earlier run's, also
+            across a release or a flush; 1 while Redis is away. A resource that remembers the highest one it has
+            seen can refuse a run that was overtaken.
         taken_over: an earlier run began and has not ended; what it did downstream may be there.
     """
 
