@@ -67,7 +67,8 @@ def start_postgresql() -> Iterator[Server]:
         password.chmod(0o644)
         data, port = str(folder / "data"), _free_port()
         _run(initdb, "-D", data, "-U", "zdd", f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8", "-N")
-        options = ("fsync=off", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", f"port={port}")
+        place = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", f"port={port}")
+        options = ("fsync=off", "max_connections=500", *place)
         words = [word for option in options for word in ("-c", option)]
         with _serving(str(initdb.with_name("postgres")), "-D", data, *words, folder=folder, port=port):
             where = ("-h", str(folder), "-p", str(port), "-U", "zdd")
