@@ -123,8 +123,8 @@ def check_routes(app: Starlette, zdd: ZeroDowntime) -> None:
         dependant = getattr(route, "dependant", None)
         if bracket is not None and dependant is not None and (names := _late_dependencies(dependant)):
             _log.warning(
-                "%s: the answer waits for %s to end, and so for background tasks%s; Depends(…, scope='function') commits "
-                "before the answer is made",
+                "%s: the answer waits for %s to end, and so for background tasks%s; Depends(…, scope='function') "
+                "commits before the answer is made",
                 bracket.operation.name,
                 ", ".join(names),
                 ", unless the endpoint commits itself" if bracket.operation.effects == "db" else "",

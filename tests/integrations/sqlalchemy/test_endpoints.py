@@ -180,6 +180,23 @@ def test_an_effect_through_another_session_is_refused_before_it_is_committed(
     assert "another connection" in caplog.text
 
 
+def test_a_part_of_the_effect_in_another_database_is_refused_before_either_is_committed(
+    shop, orders, engine_of_sql, tmp_path
+):
+    other_engine = create_engine(f"sqlite:///{tmp_path / 'other.db'}", poolclass=NullPool)
+    Base.metadata.create_all(other_engine)
+
+    def body(session, key):
+        with Session(other_engine) as other:
+            other.add(Order(key=key))
+            other.flush()
+            session.add(Order(key=key))
+            session.commit()
+
+    assert shop(body)().status_code == 500
+    assert (orders(), rows(engine_of_sql)) == (0, 0)
+
+
 def test_control_what_is_said_to_be_apart_is_let_through(shop, orders, engine_of_sql):
     def body(session, key):
         session.add(Order(key=key))
