@@ -1,0 +1,128 @@
+"""Kill servers with their requests in flight, again and again, and count what was done twice, or not at all.
+
+    make bench-idempotency                                                            # all of it: hours
+    make bench-idempotency ARGS="--classes db --frameworks fastapi --killed 10000"
+
+A wave of requests runs to one crash point, and the server dies there with all of them (SIGKILL); the next wave begins
+while the clients of those before send theirs again, each with its one key, until it is answered. Effects are counted
+in the business's database, or by the one who is called downstream. The controls go through the same with the policy
+of others: a lapsed lease is run again, without a guard row or a child key.
+
+Exits 1 if anything was done twice or lost, an answer changed, a client was left without one, or a control has nothing
+done twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tests.bench.kills.clients import Waves
+from tests.bench.kills.points import POINTS, RANDOM
+from tests.bench.kills.surroundings import FRAMEWORKS, Databases, databases, downstream, environ, serving
+from tests.bench.kills.tally import HEAD, Tally, count, effects_downstream
+from zdd_sdk.store.engine import start_engine
+
+CLASSES = ("db", "external", "unsafe", "pure")
+CONTROLS = ("db-control", "external-control", "unsafe-control")
+GATHER = 15.0
+GATHER_ONE_WRITER = 0.5
+"""Seconds a wave has to come together; SQLite lets only one of it into a transaction."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do in each cell.
+
+    Attributes:
+        killed: requests to be killed.
+        size: of a wave.
+        points: where.
+        gather: seconds a wave has to come together.
+        lease: of a key.
+    """
+
+    killed: int
+    size: int
+    points: tuple[str, ...] = (*POINTS, RANDOM)
+    gather: float = GATHER
+    lease: str = "1s"
+
+
+async def cell(framework: str, name: str, plan: Plan, found: Databases, redis: str) -> Tally:
+    """Measure one class, or control, in one framework."""
+    async with downstream() as (called, port):
+        around = environ(framework, found, redis, port, plan.lease)
+        with serving(f"tests.bench.kills.{framework}_app", around) as served:
+            waves = Waves(served, f"/{name}", size=plan.size, gather=plan.gather, seed=(framework, name))
+            await waves.run(plan.points, plan.killed)
+    if name.startswith("db"):
+        effects = calls = dict(found.effects(framework))
+    else:
+        effects, calls = effects_downstream(called)
+    return count(waves.orders, effects, calls)
+
+
+def judge(name: str, tally: Tally) -> list[str]:
+    """Say what is not as we claim."""
+    if name in CONTROLS:
+        return [] if tally.duplicates else ["the control has done nothing twice"]
+    wrong = {"lost": tally.lost, "changed answers": tally.changed, "stuck": tally.stuck}
+    wrong |= {"second runs": tally.reruns} if name == "unsafe" else {"unknown": tally.unknown}
+    wrong |= {"duplicates": tally.duplicates} if name != "pure" else {}
+    return [f"{number:,} {what}" for what, number in wrong.items() if number]
+
+
+def measure(options: argparse.Namespace) -> list[str]:
+    """Measure the cells that were asked for, print a line each, and return what is wrong."""
+    gather = GATHER if options.database == "postgresql" else GATHER_ONE_WRITER
+    wrong: list[str] = []
+    print(f"{'':<28}{HEAD}{'seconds':>9}")
+    with start_engine("real") as engine, databases(options.database) as found:
+        for framework in options.frameworks:
+            found.create(framework)
+            for name in (*options.classes, *(one for one in CONTROLS if one.split("-")[0] in options.classes)):
+                killed = options.killed if name in CLASSES else min(options.killed, options.control)
+                plan = Plan(killed, options.size, tuple(options.points), gather)
+                begun = time.monotonic()
+                tally = asyncio.run(cell(framework, name, plan, found, engine.url))
+                print(f"{framework + ' ' + name:<28}{tally.row()}{time.monotonic() - begun:>9.0f}", flush=True)
+                wrong += [f"{framework} {name}: {what}" for what in judge(name, tally)]
+    return wrong
+
+
+def _names(known: Iterable[str]) -> type:
+    known = tuple(known)
+
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        if strangers := [name for name in names if name not in known]:
+            message = f"{strangers[0]} is none of {', '.join(known)}"
+            raise argparse.ArgumentTypeError(message)
+        return names
+
+    return read  # type: ignore[return-value]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure; 0 if all is as we claim."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = (*POINTS, RANDOM)
+    parser.add_argument("--classes", type=_names(CLASSES), default=list(CLASSES), metavar="A,B")
+    parser.add_argument("--frameworks", type=_names(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B")
+    parser.add_argument("--points", type=_names(every), default=list(every), metavar="A,B")
+    parser.add_argument("--killed", type=int, default=10_000, metavar="N", help="requests per cell (10,000)")
+    parser.add_argument("--control", type=int, default=500, metavar="N", help="the same of a control, at most (500)")
+    parser.add_argument("--size", type=int, default=50, metavar="N", help="requests in flight at a kill (50)")
+    parser.add_argument("--database", choices=("postgresql", "sqlite"), default="postgresql")
+    wrong = measure(parser.parse_args(words))
+    print("\n".join(f"not as claimed: {line}" for line in wrong) or "all is as we claim")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
