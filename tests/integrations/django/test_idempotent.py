@@ -17,6 +17,7 @@ from django.contrib.auth.models import Group
 from django.core.checks import run_checks
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections, transaction
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import TestCase
 from django.urls import path
 from django.utils.decorators import method_decorator
@@ -186,6 +187,19 @@ def test_an_error_is_an_answer_if_it_was_made_by_the_view(
     assert payments.effects() == (1 if stored else 2) * had_effect
 
 
+def test_an_answer_without_a_type_gets_none(buyer: Browser):
+    def bare(_: Any) -> HttpResponse:
+        answer = HttpResponse(status=204)
+        del answer.headers["Content-Type"]
+        return answer
+
+    payments.hooks.append(bare)
+    key = new_key()
+    for _ in range(2):
+        answer = pay(buyer, "function", key)
+        assert (answer.status_code, "Content-Type" in answer) == (204, False)
+
+
 def test_a_stream_passes_live_and_is_not_kept(buyer: Browser):
     key = new_key()
     first = pay(buyer, "function", key, "?then=stream")
@@ -279,6 +293,18 @@ def test_a_client_that_hangs_up_stops_nothing(configured: Any, runner: asyncio.R
             again = pay(Browser("asgi", "/pay/", runner), shape, key, data={})
             assert (again.status_code, again.get("Idempotent-Replayed")) == (201, "true"), (shape, again.content)
     assert payments.effects() == 6
+
+
+def test_a_stream_that_nobody_waits_for_was_an_answer(configured: Any, runner: asyncio.Runner):
+    """Its effect is known to be there: not unknown, as where a view has failed."""
+    configured()
+    key, entered, go = new_key(), threading.Event(), threading.Event()
+    payments.hooks.append(lambda _: entered.set() or (go.wait(30) and StreamingHttpResponse(iter([b"a"]))))
+    runner.run(hang_up(protect(ASGIHandler()), "/pay/unsafe", key, entered, go))
+    payments.hooks.clear()
+    again = pay(Browser("asgi", "/pay/", runner), "unsafe", key, data={})
+    assert problem(again) == "urn:zdd:idempotency-outcome-committed"
+    assert payments.effects() == 1
 
 
 async def hang_up(application: Any, path: str, key: str, entered: threading.Event, go: threading.Event) -> None:

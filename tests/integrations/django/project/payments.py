@@ -116,6 +116,12 @@ def unguarded(request: HttpRequest) -> HttpResponse:
 
 
 @csrf_exempt
+@zdd.idempotent(operation="unsafe", effects="unsafe", principal="anonymous")
+def unsafe(request: HttpRequest) -> HttpResponse:
+    return act(request)
+
+
+@csrf_exempt
 @zdd.idempotent(operation="session", effects="external", principal="anonymous")
 def session(request: HttpRequest) -> HttpResponse:
     request.session["paid"] = request.session.get("paid", 0) + 1

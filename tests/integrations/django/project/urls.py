@@ -12,7 +12,7 @@ router.register("rests", payments.Rests, basename="rest")
 
 PAYMENTS = (
     "function", "stateless", "decorated", "elsewhere", "wrong", "unguarded", "session", "coroutine", "rest_function",
-    "repeating",
+    "repeating", "unsafe",
 )  # fmt: skip
 
 urlpatterns = [
