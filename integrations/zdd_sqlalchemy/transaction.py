@@ -75,7 +75,7 @@ class SessionGuard:
         self._rows = rows
         found = await self._within(self._first)
         if found is None:
-            self._session.info[INFO] = self
+            self._session.info.setdefault(INFO, []).append(self)
             return None
         return found if found.answer else await self._await_answer(found)
 
@@ -121,8 +121,9 @@ class SessionGuard:
     def close(self) -> None:
         """Let the session go: what it commits from now on is not the operation's."""
         self._give_begin_back()
-        if self._session.info.get(INFO) is self:
-            del self._session.info[INFO]
+        guards = self._session.info.get(INFO, [])
+        if self in guards:
+            guards.remove(self)
 
     # In the session
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["INFO", "apart", "watch"]
 
 INFO = "zdd_guard"
-"""Key of ``session.info`` under which a session finds the guard of the operation that runs in it."""
+"""Key of ``session.info`` under which a session has the guards of the operations that run in it."""
 
 _WRITES = re.compile(
     r"\s*(?:insert|update|delete|merge|replace|call|with\b.*?\b(?:insert|update|delete))\b", re.IGNORECASE | re.DOTALL
@@ -60,34 +60,33 @@ def watch() -> None:
     event.listen(Engine, "rollback", _connection_rolls_back)
 
 
-def _of(session: Session) -> SessionGuard | None:
-    found: SessionGuard | None = session.info.get(INFO)
-    return found
+def _of(session: Session) -> tuple[SessionGuard, ...]:
+    return tuple(session.info.get(INFO, ()))
 
 
 def _began(session: Session, _: SessionTransaction, connection: Connection) -> None:
-    if (guard := _of(session)) is not None:
+    for guard in _of(session):
         guard.began(connection)
 
 
 def _commits(session: Session) -> None:
-    if (guard := _of(session)) is not None and not session.in_nested_transaction():
+    for guard in () if session.in_nested_transaction() else _of(session):
         guard.commits()
 
 
 def _committed(session: Session) -> None:
-    if (guard := _of(session)) is not None and not session.in_nested_transaction():
+    for guard in () if session.in_nested_transaction() else _of(session):
         guard.has_committed()
 
 
 def _rolled_back(session: Session, ended: SessionTransaction) -> None:
-    if (guard := _of(session)) is not None:
+    for guard in _of(session):
         guard.rolled_back(ended)
 
 
 def _ended(session: Session, ended: SessionTransaction) -> None:
     # Also of a session that is closed, which rolls back without saying so.
-    if (guard := _of(session)) is not None and ended.parent is None:
+    for guard in _of(session) if ended.parent is None else ():
         guard.rolled_back(ended)
 
 

@@ -112,12 +112,13 @@ def test_names_that_differ_in_case_only_are_two(database, glue):
 def test_of_several_names_all_are_inserted_or_none(database, glue):
     other = "a" * 43
     with Session(database.engine) as session:
-        guarded(glue, session)
+        transaction, _ = guarded(glue, session)
+        transaction.answered(b"known")
         session.commit()
     with Session(database.engine) as session:
-        assert guarded(glue, session, row(), row(other))[1] == row()
+        assert guarded(glue, session, row(), row(other))[1] == row(answer=b"known")
         session.commit()
-    assert stored(database) == [(NAME, 1, None)]
+    assert stored(database) == [(NAME, 1, b"known")]
 
 
 def test_an_expired_row_is_taken_over(database, zdd):
@@ -151,6 +152,16 @@ def test_it_joins_a_transaction_that_has_been_begun(database, glue):
         assert session.get_transaction() is before
         session.commit()
         assert transaction.committed
+
+
+def test_an_operation_within_another_shares_its_transaction(database, glue):
+    with Session(database.engine) as session:
+        outer, _ = guarded(glue, session)
+        inner, _ = guarded(glue, session, row("i" * 43))
+        session.commit()
+        assert outer.committed
+        assert inner.committed
+    assert len(stored(database)) == 2
 
 
 def test_the_endpoint_may_begin_what_was_begun_for_the_guard_row(database, glue):
@@ -248,7 +259,7 @@ def test_a_session_that_lives_on_is_let_go(database, glue):
         transaction.close()
         session.add(Order(key="unguarded"))
         session.commit()
-        assert INFO not in session.info
+        assert session.info[INFO] == []
         assert not transaction.committed
     assert stored(database) == []
 
