@@ -68,6 +68,7 @@ bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per req
 	$(BIN)/python tests/bench/bench_fastapi.py
 	$(BIN)/python tests/bench/bench_flask.py
 	$(BIN)/python tests/bench/bench_django.py
+	$(BIN)/python -m tests.bench.bench_idempotency_latency
 	$(BIN)/python -m pytest -q -s tests/bench tests/house/test_import.py $(ARGS)
 
 bench-peers: $(VENV)/.group-test ## sessions beside Django's, Flask-Session and starsessions: trips, commands, CPU, lost updates

@@ -58,12 +58,26 @@ def bare(*middleware: Middleware) -> FastAPI:
 
 def candidates() -> dict[str, FastAPI]:
     zdd = ZeroDowntime("bench", environment="test", secret=("s" * 32,), fleet={"enabled": False})
-    found = {"bare FastAPI": bare(), "with zdd": bare(Middleware(ZddMiddleware, zdd=zdd))}
+    found = {"bare FastAPI": bare(), "with zdd": bare(Middleware(ZddMiddleware, zdd=zdd)), "… and keys": keyed()}
     try:
         from starlette.middleware.sessions import SessionMiddleware
     except ImportError:
         return found
     return {**found, "with Starlette sessions": bare(Middleware(SessionMiddleware, secret_key="s" * 32))}
+
+
+def keyed() -> FastAPI:
+    """One with an idempotent endpoint beside, which nobody asks."""
+    options: dict[str, Any] = {"fleet": {"enabled": False}, "idempotency": {"lease": "1m"}}
+    zdd = ZeroDowntime("bench", environment="test", secret=("s" * 32,), **options)
+    app = bare(Middleware(ZddMiddleware, zdd=zdd))
+
+    @app.post("/orders")
+    @zdd.idempotent(operation="orders.create", effects="external", principal="anonymous")
+    async def create(order: dict[str, Any]) -> dict[str, Any]:
+        return order
+
+    return app
 
 
 async def measure(app: FastAPI, requests: int) -> float:

@@ -155,3 +155,16 @@ def test_control_where_a_lapsed_lease_means_that_nothing_happened(world: World, 
     tap.heal()
     assert other.settled().status_code == 200
     assert world.runs == ["one", "two"]
+
+
+def test_a_lease_is_renewed_in_the_pulses_own_trips(world: World, tap: RespTap) -> None:
+    service = world.service("one", tap.url, idempotency={"lease": "400ms"})
+    first = world.cut_off(service)
+    pulser = service.zdd.fleet._pulser
+    before = pulser.pulses
+    tap.reset()
+    eventually(lambda: pulser.pulses >= before + 10, "ten pulses")
+    commands, trips, pulses = len(tap.commands), tap.trips, pulser.pulses - before
+    assert commands > trips, "renewals rode along"
+    assert trips <= pulses + 1, "and made no trip of their own"
+    assert world.finish(first).status_code == 200

@@ -307,7 +307,8 @@ class _Run:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         context_variable.reset(self._token)
         try:
-            if isinstance(around := self._held.transaction, Enclosing):
+            around = self._held.transaction
+            if around is not None and isinstance(around, Enclosing):  # to ask a protocol costs 20 µs
                 around.end(error)
         except BaseException as failure:
             error = failure
@@ -325,8 +326,10 @@ class _Run:
 
     async def keep(self) -> None:
         """Write the answer beside the effect, where its bytes exist before the commit."""
-        known = self._write(self.result) if isinstance(self._held.transaction, Enclosing) else None
-        if known is not None:
+        around = self._held.transaction
+        if around is None or not isinstance(around, Enclosing):
+            return
+        if (known := self._write(self.result)) is not None:
             await self._bracket.part.keep_before(self._held, known)
 
     async def leave(self) -> None:

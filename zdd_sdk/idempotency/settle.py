@@ -57,7 +57,7 @@ class Settler:
 
     def answered(self, claim: Claim, answer: StoredAnswer) -> None:
         """Have the answer go along with a commit that comes after it, if it is one to keep."""
-        if isinstance(claim.transaction, Trailing) and self._to_keep(answer):
+        if claim.transaction is not None and isinstance(claim.transaction, Trailing) and self._to_keep(answer):
             claim.transaction.answered(encode(answer, self.settings.max_body)[0])
 
     def _to_keep(self, answer: StoredAnswer) -> bool:
@@ -137,7 +137,7 @@ class Settler:
         """The operation has ended: its leases are no longer renewed."""
         outcome = claim.judge()
         self.live.remove(claim)
-        if isinstance(claim.transaction, Trailing):
+        if claim.transaction is not None and isinstance(claim.transaction, Trailing):
             claim.transaction.close()
         self.counters[outcome.verb] += 1
         if outcome.verb == "hold":
