@@ -73,7 +73,8 @@ class Claim:
         refused: an error of ours came out of the operation.
         cut: the operation was broken off, and why.
         status: of the answer, once known; 500 if a plain function raised.
-        answer: the whole answer, once known.
+        whole: the answer came in one piece.
+        answer: the whole answer, once known, unless it is too large to be kept.
         kept: what the guard row has of it.
         outcome: what becomes of the key, once decided.
         hold: keeps the bytes back.
@@ -95,6 +96,7 @@ class Claim:
     refused: bool = False
     cut: str = ""
     status: int = 0
+    whole: bool = False
     answer: StoredAnswer | None = None
     kept: bytes = b""
     outcome: Outcome | None = None
@@ -105,7 +107,15 @@ class Claim:
         """Decide what becomes of the key, once."""
         if self.outcome is None:
             committed = None if self.transaction is None else self.transaction.committed
-            ending = Ending(self.status, committed, self.answer is not None, self.nothing_done, self.refused, self.cut)
+            ending = Ending(
+                self.status,
+                committed,
+                answered=self.answer is not None,
+                whole=self.whole,
+                nothing_done=self.nothing_done,
+                refused=self.refused,
+                cut=self.cut,
+            )
             self.outcome = judge(self.operation.effects, ending, on_error=self.operation.on_error)
         return self.outcome
 

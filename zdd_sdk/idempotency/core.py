@@ -134,7 +134,7 @@ class Idempotency:
         await self._settler.keep(claim)
 
     def _capture(self, claim: Claim, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
-        claim.status = status
+        claim.status, claim.whole = status, True
         if len(body) <= self.settings.max_body:
             claim.answer = keep(status, headers, body)
             self._settler.answered(claim, claim.answer)

@@ -32,7 +32,8 @@ class Ending:
     Attributes:
         status: of its answer; 0 for a plain function that returned, 500 for one that raised.
         committed: its guarded transaction was seen to commit; ``None``: it has none.
-        answered: the whole answer is known, so that it can be kept.
+        answered: the whole answer is known and not too large, so that it can be kept.
+        whole: it came in one piece, so that a commit was to be seen before it; a stream's comes later.
         nothing_done: the operation said that it had no effect.
         refused: an error of ours came out of it, which is never an answer to keep.
         cut: it did not end by itself, and why: a short word.
@@ -41,6 +42,7 @@ class Ending:
     status: int
     committed: bool | None = None
     answered: bool = True
+    whole: bool = True
     nothing_done: bool = False
     refused: bool = False
     cut: str = ""
@@ -89,7 +91,7 @@ def _guarded(ending: Ending, *, said: bool) -> Outcome:
         return Outcome("complete", answer=said and ending.answered)
     if ending.status >= _ERROR:
         return Outcome("complete", answer=True) if said and ending.answered else _RELEASE
-    streamed = not ending.answered and ending.status != _RETURNED
+    streamed = not ending.whole and ending.status != _RETURNED
     return _RELEASE if streamed else Outcome("hold", why="not-guarded")
 
 
