@@ -18,7 +18,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench.kills.clients import Waves
@@ -53,22 +53,27 @@ class Plan:
     lease: str = "1s"
 
 
-async def cell(framework: str, name: str, plan: Plan, found: Databases, redis: str) -> Tally:
-    """Measure one class, or control, in one framework."""
+async def cell(framework: str, name: str, plan: Plan, found: Databases, redis: str) -> tuple[Tally, Mapping[str, int]]:
+    """Measure one class, or control, in one framework; returns also how many first attempts died at each point."""
     async with downstream() as (called, port):
         around = environ(framework, found, redis, port, plan.lease)
         with serving(f"tests.bench.kills.{framework}_app", around) as served:
             waves = Waves(served, f"/{name}", size=plan.size, gather=plan.gather, seed=(framework, name))
-            await waves.run(plan.points, plan.killed)
+            met = await waves.run(plan.points, plan.killed)
     if name.startswith("db"):
         effects = calls = dict(found.effects(framework))
     else:
         effects, calls = effects_downstream(called)
-    return count(waves.orders, effects, calls)
+    return count(waves.orders, effects, calls), met
 
 
-def judge(name: str, tally: Tally) -> list[str]:
-    """Say what is not as we claim."""
+def judge(name: str, tally: Tally, met: Mapping[str, int]) -> list[str]:
+    """Say what is not as we claim, or was not tried."""
+    missed = [f"nobody was killed at {point!r}" for point, number in met.items() if not number]
+    return missed + _judge(name, tally)
+
+
+def _judge(name: str, tally: Tally) -> list[str]:
     if name in CONTROLS:
         return [] if tally.duplicates else ["the control has done nothing twice"]
     wrong = {"lost": tally.lost, "changed answers": tally.changed, "stuck": tally.stuck}
@@ -89,9 +94,10 @@ def measure(options: argparse.Namespace) -> list[str]:
                 killed = options.killed if name in CLASSES else min(options.killed, options.control)
                 plan = Plan(killed, options.size, tuple(options.points), gather)
                 begun = time.monotonic()
-                tally = asyncio.run(cell(framework, name, plan, found, engine.url))
+                tally, met = asyncio.run(cell(framework, name, plan, found, engine.url))
                 print(f"{framework + ' ' + name:<28}{tally.row()}{time.monotonic() - begun:>9.0f}", flush=True)
-                wrong += [f"{framework} {name}: {what}" for what in judge(name, tally)]
+                wrong += [f"{framework} {name}: {what}" for what in judge(name, tally, met)]
+                print(f"{'':<28}killed at: " + ", ".join(f"{point} {number:,}" for point, number in met.items()))
     return wrong
 
 

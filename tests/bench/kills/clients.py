@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ ATTEMPTS = 60
 PATIENCE = 60.0
 """Seconds for one attempt; attempts of one order."""
 
-_LATEST = 0.4
-"""Seconds into a wave at which it is killed at random, at most."""
+_LATEST = 0.05
+"""Seconds into a wave before it is killed at random, at most; it is when a random number of it has been answered."""
 
 
 @dataclass
@@ -143,9 +144,12 @@ class Waves:
             task = asyncio.create_task(self._follow(order))
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
-        firsts = [order.first for order in wave]
-        seconds = self._gather if crash else self._chance.uniform(0.0, _LATEST)
-        _, waiting = await asyncio.wait(firsts, timeout=seconds)
+        waiting = {order.first for order in wave}
+        left = 0 if crash else self._chance.randint(1, self._size)
+        end = time.monotonic() + self._gather
+        await asyncio.sleep(0.0 if crash else self._chance.uniform(0.0, _LATEST))
+        while len(waiting) > left and time.monotonic() < end:
+            _, waiting = await asyncio.wait(waiting, timeout=self._gather, return_when=asyncio.FIRST_COMPLETED)
         if waiting:
             self._served.kill()
             await asyncio.wait(waiting)

@@ -6,8 +6,10 @@ import os
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.bench.kills.django_settings"
 
-from zdd_django.wsgi import get_wsgi_application
+from django.core.wsgi import get_wsgi_application
+
+from zdd_django.wsgi import protect
 
 __all__ = ["app"]
 
-app = get_wsgi_application()
+app = protect(get_wsgi_application())

@@ -24,9 +24,10 @@ __all__ = ["HEADER", "POINTS", "RANDOM", "arm", "reach", "stop_at", "waits_at"]
 
 HEADER = "x-crash"
 RANDOM = "random"
-POINTS = ("before", "claimed", "doing", "done", "told")
-"""Before the claim (T1); after it; in the transaction, or the call downstream in flight; the effect is there, and Redis
-does not know it; Redis knows (T8), and no byte of the answer has left."""
+POINTS = ("before", "claimed", "doing", "done", "kept", "told")
+"""Before the claim (T1); after it; in the transaction, or the call downstream in flight; the effect is there (``db``:
+committed); its answer is kept in the guard row, if there is one, and Redis knows of nothing; Redis knows (T8), and no
+byte of the answer has left."""
 
 _FOREVER = 3600.0
 
@@ -65,8 +66,16 @@ def arm() -> None:
     attend, left = Idempotency.attend, Idempotency.left
 
     def attending(self: Idempotency, exchange: Exchange, claim: Any) -> None:
-        exchange.before_leave(lambda: reach("done", exchange))
         attend(self, exchange, claim)
+        keep = exchange._before_leave
+
+        async def stopping() -> None:
+            await reach("done", exchange)
+            if keep is not None:
+                await keep()
+            await reach("kept", exchange)
+
+        exchange.before_leave(stopping)
 
     def leaving(self: Idempotency, exchange: Exchange, results: Any) -> None:
         if waits_at(exchange.header(HEADER), "told"):

@@ -79,10 +79,17 @@ class Databases:
             with engine.connect() as connection:
                 connection.execute(text(f"CREATE DATABASE kills_{framework}"))
             engine.dispose()
-        if framework != "django":
+        if framework == "django":
+            self._migrate()
+        else:
             engine = create_engine(self.url(framework, "psycopg"))
             Base.metadata.create_all(engine)
             engine.dispose()
+
+    def _migrate(self) -> None:
+        words = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
+        settings = {"DJANGO_SETTINGS_MODULE": "tests.bench.kills.django_settings"}
+        subprocess.run(words, cwd=ROOT, env={**environ("django", self, "off", 0, "1s"), **settings}, check=True)
 
     def url(self, framework: str, driver: str) -> str:
         """Return SQLAlchemy's URL, for a driver of PostgreSQL."""
