@@ -316,6 +316,13 @@ def test_the_applications_own_limit_counts_again_afterwards(database, glue):
         assert session.scalar(text(ask[database.kind])) != "1s"
 
 
+def snapshots_end_in_errors(database) -> bool:
+    """Whether MariaDB refuses to look past a snapshot, as from 11.6 on; before that it does look."""
+    with database.engine.connect() as connection:
+        found = connection.execute(text("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'")).first()
+    return found is not None and found[1] == "ON"
+
+
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 def test_under_every_isolation_level_an_older_snapshot_runs_nothing(level, database, glue):
     if database.kind == "sqlite":
@@ -330,7 +337,8 @@ def test_under_every_isolation_level_an_older_snapshot_runs_nothing(level, datab
         try:
             found = guarded(glue, session)[1]
         except IdempotencyInProgress:
-            assert (database.kind, level) != ("postgresql", "READ COMMITTED")
+            assert level != "READ COMMITTED"
+            assert database.kind == "postgresql" or snapshots_end_in_errors(database)
             found = guarded(glue, session)[1]  # the client's retry
         assert found == row()
 
