@@ -52,9 +52,12 @@ class Place:
         for field, value in fields.items():
             self.wire.ask("HSET", self.record, field, value)
 
-    def lapse(self) -> None:
-        """Let the lease run out: time is what Redis says, so the past is written instead."""
-        self.set(lu=1)
+    def lapse(self) -> int:
+        """Let the lease run out: time is what Redis says, so the past is written instead; returns it."""
+        seconds, microseconds = map(int, self.wire.ask("TIME"))
+        until = seconds * 1000 + microseconds // 1000 - 1
+        self.set(lu=until)
+        return until
 
     def dump(self) -> tuple[Any, Any]:
         """All there is, for comparison."""
