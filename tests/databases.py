@@ -5,10 +5,13 @@ A test that wants one belongs to the xdist group ``databases``, so that one work
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +24,8 @@ import pytest
 
 __all__ = ["Server", "mariadb_server", "postgresql_server", "start_mariadb", "start_postgresql"]
 
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _STARTUP = 60.0
 """Seconds until a start is given up; a busy machine takes several."""
 
@@ -141,10 +146,24 @@ def _done(*command: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _die_with_parent() -> None:
+    """Have the kernel end the server with a pytest that is killed; set after the change of user, which forgets it."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 @contextmanager
 def _serving(*command: str, folder: Path, port: int) -> Iterator[None]:
     log = (folder / "log").open("w+b")
-    process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL, **_unprivileged())
+    process = subprocess.Popen(
+        command,
+        cwd="/",
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=_die_with_parent if _LIBC else None,
+        **_unprivileged(),
+    )
     try:
         listening = _until(lambda: process.poll() is not None or _listens(port)) and process.poll() is None
         assert listening, (folder / "log").read_text("utf-8", "replace")[-2000:]
