@@ -161,7 +161,7 @@ def _serving(*command: str, folder: Path, port: int) -> Iterator[None]:
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent if _LIBC else None,
+        preexec_fn=_die_with_parent if _LIBC else None,  # noqa: PLW1509 - calls prctl and nothing else
         **_unprivileged(),
     )
     try:
