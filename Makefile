@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shops test check types style floors test-min bench soak mixed gunicorn restarts adoption docs reference api clean
+.PHONY: help demo shops test check types style floors test-min bench bench-idempotency soak mixed gunicorn restarts adoption docs reference api clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -73,6 +73,9 @@ bench: $(VENV)/.group-test ## print the figures of design section 5 (CPU per req
 
 bench-peers: $(VENV)/.group-test ## sessions beside Django's, Flask-Session and starsessions: trips, commands, CPU, lost updates
 	$(BIN)/python -m tests.bench.bench_peers $(ARGS)
+
+bench-idempotency: $(VENV)/.group-bench ## kill servers under 10,000 requests per effects class on three frameworks, and other libraries (1 hour; see ARGS)
+	$(BIN)/python -m tests.bench.bench_idempotency $(ARGS)
 
 soak: $(VENV)/.group-demo ## rehearse the shop ten times per strategy, each with a control that must lose (25 minutes)
 	$(BIN)/python tests/bench/soak.py $(ARGS)

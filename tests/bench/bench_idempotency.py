@@ -18,10 +18,14 @@ import argparse
 import asyncio
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
-from tests.bench.kills.clients import Waves
+from tests.bench.kills.clients import Order, Waves, once
+from tests.bench.kills.drain import LEASE, handover
+from tests.bench.kills.peers_app import PEER_POINTS, installed
 from tests.bench.kills.points import POINTS, RANDOM
 from tests.bench.kills.surroundings import FRAMEWORKS, Databases, databases, downstream, environ, serving
 from tests.bench.kills.tally import HEAD, Tally, count, effects_downstream
@@ -29,6 +33,13 @@ from zdd_sdk.store.engine import start_engine
 
 CLASSES = ("db", "external", "unsafe", "pure")
 CONTROLS = ("db-control", "external-control", "unsafe-control")
+CROWD, CROWD_KEYS = 1000, 50
+PEER_ATTEMPTS = 12
+"""Attempts for which a client asks a peer: some 15 seconds, many times its lease."""
+
+HANDED_OVER = 0.1
+"""Seconds in which the next release has to answer a key that was handed over to it."""
+
 GATHER = 15.0
 GATHER_ONE_WRITER = 0.5
 """Seconds a wave has to come together; SQLite lets only one of it into a transaction."""
@@ -67,6 +78,27 @@ async def cell(framework: str, name: str, plan: Plan, found: Databases, redis: s
     return count(waves.orders, effects, calls), met
 
 
+async def crowd(framework: str, name: str, found: Databases, redis: str) -> tuple[int, Tally]:
+    """Send a thousand requests at once with fifty keys; returns how many effects they had."""
+    async with downstream() as (called, port):
+        with serving(f"tests.bench.kills.{framework}_app", environ(framework, found, redis, port, "60s")) as served:
+            keys = [uuid.uuid4().hex for _ in range(CROWD_KEYS)]
+            orders = [Order(keys[number % CROWD_KEYS]) for number in range(CROWD)]
+            await asyncio.gather(*(once(served.port, f"/{name}", order) for order in orders))
+    effects = found.effects(framework) if name == "db" else {key: calls.total() for key, calls in called.calls.items()}
+    return sum(effects.get(key, 0) for key in keys), count(orders, effects, effects)
+
+
+async def peer(name: str, plan: Plan, found: Databases, redis: str) -> Tally:
+    """Send another library through the same."""
+    async with downstream() as (called, port):
+        with serving("tests.bench.kills.peers_app", environ("fastapi", found, redis, port, plan.lease)) as served:
+            path, attempts = f"/{name}/order", PEER_ATTEMPTS
+            waves = Waves(served, path, size=plan.size, gather=plan.gather, seed=name, attempts=attempts)
+            await waves.run(plan.points, plan.killed)
+    return count(waves.orders, *effects_downstream(called))
+
+
 def judge(name: str, tally: Tally, met: Mapping[str, int]) -> list[str]:
     """Say what is not as we claim, or was not tried."""
     missed = [f"nobody was killed at {point!r}" for point, number in met.items() if not number]
@@ -83,22 +115,62 @@ def _judge(name: str, tally: Tally) -> list[str]:
 
 
 def measure(options: argparse.Namespace) -> list[str]:
-    """Measure the cells that were asked for, print a line each, and return what is wrong."""
-    gather = GATHER if options.database == "postgresql" else GATHER_ONE_WRITER
+    """Measure what was asked for, print a line each, and return what is wrong."""
     wrong: list[str] = []
-    print(f"{'':<28}{HEAD}{'seconds':>9}")
     with start_engine("real") as engine, databases(options.database) as found:
         for framework in options.frameworks:
             found.create(framework)
-            for name in (*options.classes, *(one for one in CONTROLS if one.split("-")[0] in options.classes)):
-                killed = options.killed if name in CLASSES else min(options.killed, options.control)
-                plan = Plan(killed, options.size, tuple(options.points), gather)
-                begun = time.monotonic()
-                tally, met = asyncio.run(cell(framework, name, plan, found, engine.url))
-                print(f"{framework + ' ' + name:<28}{tally.row()}{time.monotonic() - begun:>9.0f}", flush=True)
-                wrong += [f"{framework} {name}: {what}" for what in judge(name, tally, met)]
-                print(f"{'':<28}killed at: " + ", ".join(f"{point} {number:,}" for point, number in met.items()))
+        for part in options.parts:
+            wrong += PARTS[part](options, found, engine.url)
     return wrong
+
+
+def _kills(options: argparse.Namespace, found: Databases, redis: str) -> list[str]:
+    gather = GATHER if options.database == "postgresql" else GATHER_ONE_WRITER
+    controls = [one for one in CONTROLS if one.split("-")[0] in options.classes]
+    wrong: list[str] = []
+    print(f"{'':<28}{HEAD}{'seconds':>9}")
+    for framework, name in product(options.frameworks, (*options.classes, *controls)):
+        killed = options.killed if name in CLASSES else min(options.killed, options.control)
+        plan = Plan(killed, options.size, tuple(options.points), gather)
+        begun = time.monotonic()
+        tally, met = asyncio.run(cell(framework, name, plan, found, redis))
+        print(f"{framework + ' ' + name:<28}{tally.row()}{time.monotonic() - begun:>9.0f}")
+        print(f"{'':<28}killed at: " + ", ".join(f"{point} {number:,}" for point, number in met.items()), flush=True)
+        wrong += [f"{framework} {name}: {what}" for what in judge(name, tally, met)]
+    return wrong
+
+
+def _crowds(options: argparse.Namespace, found: Databases, redis: str) -> list[str]:
+    wrong: list[str] = []
+    for framework, name in product(options.frameworks, [one for one in options.classes if one != "pure"]):
+        effects, tally = asyncio.run(crowd(framework, name, found, redis))
+        print(f"{framework} {name}: {CROWD:,} requests at once with {CROWD_KEYS} keys: {effects} effects", flush=True)
+        if effects != CROWD_KEYS or tally.stuck:
+            wrong.append(f"{framework} {name}: {effects} effects of {CROWD_KEYS} keys, {tally.stuck} not answered")
+    return wrong
+
+
+def _drains(options: argparse.Namespace, found: Databases, redis: str) -> list[str]:
+    wrong: list[str] = []
+    print(f"{'the next release answers':<28}{'after a drain':>17}{'after a kill':>17}")
+    for framework in options.frameworks:
+        waits = asyncio.run(handover(framework, found, redis))
+        print(f"{framework:<28}{waits.row()}", flush=True)
+        if waits.drained >= HANDED_OVER or waits.killed < LEASE / 2:
+            wrong.append(f"{framework}: handed over in {waits.drained:.2f} s, after a kill in {waits.killed:.2f} s")
+    return wrong
+
+
+def _peers(options: argparse.Namespace, found: Databases, redis: str) -> list[str]:
+    print(f"{'':<28}{HEAD}")
+    for name in installed():
+        plan = Plan(min(options.killed, options.control), options.size, (*PEER_POINTS, RANDOM))
+        print(f"{name:<28}{asyncio.run(peer(name, plan, found, redis)).row()}", flush=True)
+    return []
+
+
+PARTS = {"kills": _kills, "crowds": _crowds, "drains": _drains, "peers": _peers}
 
 
 def _names(known: Iterable[str]) -> type:
@@ -118,6 +190,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Measure; 0 if all is as we claim."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = (*POINTS, RANDOM)
+    parser.add_argument("--parts", type=_names(PARTS), default=list(PARTS), metavar="A,B")
     parser.add_argument("--classes", type=_names(CLASSES), default=list(CLASSES), metavar="A,B")
     parser.add_argument("--frameworks", type=_names(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B")
     parser.add_argument("--points", type=_names(every), default=list(every), metavar="A,B")

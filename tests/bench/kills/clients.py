@@ -63,15 +63,16 @@ def told(answer: Response | None) -> str:
         return str(answer.status)
 
 
-async def once(port: int, path: str, order: Order, attempts: int = ATTEMPTS) -> None:
-    """Send an order until it is answered."""
+async def once(port: int, path: str, order: Order, attempts: int = ATTEMPTS, **headers: str) -> None:
+    """Send an order until it is answered; ``headers`` with underscores, beside the key."""
+    said = {name.replace("_", "-"): value for name, value in headers.items()}
 
     async def send(user: User, request: Request) -> tuple[RawResponse, str]:
         crash, order.point = order.point, ""
-        headers = [*request.headers, ("Host", "kills"), ("Connection", "close"), *([(HEADER, crash)] if crash else [])]
+        lines = [*request.headers, ("Host", "kills"), ("Connection", "close"), *([(HEADER, crash)] if crash else [])]
         line = Line("127.0.0.1", port)
         try:
-            raw = await _exchange(line, request, headers, order)
+            raw = await _exchange(line, request, lines, order)
         finally:
             line.close()
             if not order.first.done():
@@ -81,7 +82,7 @@ async def once(port: int, path: str, order: Order, attempts: int = ATTEMPTS) -> 
         return raw, ""
 
     try:
-        order.answer = await User(0, hash(order.key), send).once(path, key=order.key, attempts=attempts)
+        order.answer = await User(0, hash(order.key), send).once(path, key=order.key, attempts=attempts, headers=said)
     except RequestFailed as error:
         order.answer = error.response
 
@@ -107,11 +108,15 @@ class Waves:
         size: of a wave.
         gather: seconds in which a wave has to come together; what has not is killed where it is.
         seed: of chance.
+        attempts: after which a client gives up.
     """
 
-    def __init__(self, served: Served, path: str, *, size: int, gather: float, seed: object) -> None:
+    def __init__(
+        self, served: Served, path: str, *, size: int, gather: float, seed: object, attempts: int = ATTEMPTS
+    ) -> None:
         self.orders: list[Order] = []
         self._served, self._path, self._size, self._gather = served, path, size, gather
+        self._attempts = attempts
         self._chance = random.Random(str(seed))
         self._pending: set[asyncio.Task[None]] = set()
 
@@ -156,7 +161,7 @@ class Waves:
         return wave
 
     async def _follow(self, order: Order) -> None:
-        await once(self._served.port, self._path, order)
+        await once(self._served.port, self._path, order, self._attempts)
         if order.answer is not None and self._chance.random() < 0.2:
             again = Order(order.key)
             await once(self._served.port, self._path, again)

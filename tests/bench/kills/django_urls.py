@@ -24,7 +24,7 @@ def add(name: str) -> Any:
     @zdd.idempotent(**said(name))
     def view(request: HttpRequest) -> JsonResponse:
         return JsonResponse(
-            finish(call(name, request.headers["Idempotency-Key"], float(request.GET.get("seconds", 0))))
+            finish(call(name, request.headers["Idempotency-Key"], float(request.headers.get("X-Seconds", 0))))
         )
 
     return path(name, view)

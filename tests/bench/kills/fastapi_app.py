@@ -60,8 +60,8 @@ def add(name: str) -> None:
 
     @app.post(f"/{name}")
     @zdd.idempotent(**said(name))
-    async def endpoint(key: Key, seconds: float = 0.0) -> dict[str, str]:
-        return await call(name, key, seconds)
+    async def endpoint(key: Key, x_seconds: Annotated[float, Header()] = 0.0) -> dict[str, str]:
+        return await call(name, key, x_seconds)
 
 
 for _name in CALLING:

@@ -52,7 +52,7 @@ def add(name: str) -> None:
     @app.post(f"/{name}", endpoint=name)
     @zdd.idempotent(**said(name))
     def view() -> dict[str, str]:
-        return finish(call(name, request.headers["idempotency-key"], float(request.args.get("seconds", 0))))
+        return finish(call(name, request.headers["idempotency-key"], float(request.headers.get("x-seconds", 0))))
 
 
 for _name in CALLING:

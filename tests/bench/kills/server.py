@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 from gunicorn.app.base import BaseApplication
+from starlette.applications import Starlette
 
 from tests.bench.kills.points import arm
 
@@ -66,7 +67,7 @@ def main(module: str, port: str, pidfile: str) -> None:
     arm()
     app = importlib.import_module(module).app
     with socket.create_server(("127.0.0.1", int(port)), backlog=BACKLOG) as listener:
-        if hasattr(app, "router"):
+        if isinstance(app, Starlette):
             serve_asgi(app, listener, Path(pidfile))
         else:
             Gunicorn(app, listener, Path(pidfile)).run()

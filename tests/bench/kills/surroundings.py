@@ -36,10 +36,12 @@ class Downstream:
 
     Attributes:
         calls: how often each child key came, by order.
+        heard_of: set once an order has come.
     """
 
     def __init__(self) -> None:
         self.calls: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.heard_of: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take one call."""
@@ -47,6 +49,7 @@ class Downstream:
             if line := await reader.readline():
                 _, order, child = line.decode().split()
                 self.calls[order][child] += 1
+                self.heard_of[order].set()
                 writer.write(b"ok\n")
                 await writer.drain()
         writer.close()
