@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from zdd_sdk.errors import RecordUndecodable, StoreReplyError
-from zdd_sdk.sessions.model import LAYOUT, MAX_FIELDS, read_stored
+from zdd_sdk.sessions.model import LAYOUT, MAX_FIELDS
 from zdd_sdk.sessions.operations import (
     Create,
     Delete,
@@ -20,6 +20,7 @@ from zdd_sdk.sessions.operations import (
     Revoke,
     Save,
 )
+from zdd_sdk.sessions.stored import Stored
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, load_script
 
@@ -31,6 +32,9 @@ SPARE = 60_000
 
 _BETWEEN = secrets.token_bytes(12)
 """Between the words of a loaded session: 96 random bits that nobody could have put into a value."""
+
+_UNCHANGED: tuple[str, ...] = ("", "", "")
+"""The terms of a save that leaves them as they are."""
 
 _PACKAGE = "zdd_sdk.sessions"
 _STATUSES: dict[bytes, Literal["none", "ended"]] = {b"none": "none", b"ended": "ended"}
@@ -96,12 +100,11 @@ class SessionCalls:
         return (*head, *_flat(meta), *_flat(new.fields))
 
     def _save(self, save: Save) -> tuple[Any, ...]:
-        terms: tuple[int | None, ...] = (None, None, None)
-        sets = save.sets
+        terms, sets = _UNCHANGED, save.sets
         if save.lifetime is not None:
-            terms = save.lifetime.terms(self._idle, self._absolute, save.created)
+            terms = tuple(map(_or_empty, save.lifetime.terms(self._idle, self._absolute, save.created)))
             sets = {b"_l": save.lifetime.flags.encode(), **sets}
-        head = (SPARE, save.token, self._writer, *map(_or_empty, terms))
+        head = (SPARE, save.token, self._writer, *terms)
         sizes = (len(sets), len(save.expected), save.room or "", MAX_FIELDS, save.known)
         return (*head, *sizes, *_flat(sets), *_flat(save.expected), *save.deletes)
 
@@ -135,7 +138,7 @@ def _read_load(reply: bytes) -> Reply:
     if len(words) != int(size):
         message = "a loaded session does not have as many words as were sent"
         raise RecordUndecodable(message)
-    return Reply("ok", stored=read_stored(int(now), _paired(words)), moved=int(moved), rotated=rotated == b"1")
+    return Reply("ok", stored=Stored(int(now), _paired(words)), moved=int(moved), rotated=rotated == b"1")
 
 
 def _read_create(reply: Sequence[Any]) -> Reply:

@@ -64,7 +64,7 @@ class Directory:
         replies = await self._keeper.ask(store, wishes)
         since = max(reply.since for reply in replies)
         if keep and keep.stored and since:
-            keep.stored = replace(keep.stored, since=since)
+            keep.stored = keep.stored.described(since=since)
         return sum(reply.count for reply in replies) + await self._revoke_moved(store, wishes, replies)
 
     async def _revoke_moved(self, store: Store | None, wishes: Sequence[Revoke], replies: Sequence[Reply]) -> int:

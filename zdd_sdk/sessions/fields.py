@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from zdd_sdk.errors import RecordError, SessionConflict, SessionTooLarge, SessionValueError, ZddError
 from zdd_sdk.sessions import codec
 from zdd_sdk.sessions.forms import PLAIN, Form, Wrapping
 from zdd_sdk.sessions.merge import ABSENT, Operation
-from zdd_sdk.sessions.model import check_name, updated
+from zdd_sdk.sessions.model import check_name
+from zdd_sdk.sessions.stored import named, updated
 
 __all__ = ["Fields"]
 
@@ -32,7 +34,7 @@ class Fields:
     def __init__(self, stored: Mapping[str, bytes], max_field: int, wrapping: Wrapping = PLAIN) -> None:
         self._max_field = max_field
         self._wrapping = wrapping
-        self._stored = dict(stored)
+        self._stored = stored
         self._forms: dict[str, Form] = {}
         self._values: dict[str, Any] = {}
         self._baseline: dict[str, bytes] = {}
@@ -43,7 +45,7 @@ class Fields:
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        return self._written.get(name, b"") is not None and (name in self._written or name in self._stored)
+        return self._written[name] is not None if name in self._written else name in self._stored
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())
@@ -52,7 +54,7 @@ class Fields:
         return len(self._names())
 
     def _names(self) -> list[str]:
-        return [name for name, data in {**self._stored, **self._written}.items() if data is not None]
+        return [name for name, data in {**named(self._stored), **self._written}.items() if data is not None]
 
     def describe(self, name: str, form: Form) -> None:
         """Have a field read and written in a form of its own, for the rest of the request.
@@ -176,9 +178,9 @@ class Fields:
         """Whether a change must not happen unless a value is what was expected."""
         return any(operation.checks for merges in self._merges.values() for operation in merges)
 
-    def merged(self, sets: Mapping[str, bytes], deletes: set[str]) -> dict[str, bytes]:
+    def merged(self, sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> dict[str, bytes]:
         """Return every attribute as it would be stored with these changes; the rest byte for byte as it was."""
-        return updated(self._stored, sets, deletes)
+        return updated(named(self._stored), sets, deletes)
 
     def rebase(self, now: Mapping[str, bytes]) -> None:
         """Apply our operations to what another request has left of their fields (empty: absent).
@@ -205,9 +207,9 @@ class Fields:
         """
         return self._wrapping.wrap(name, self._encode(name, self._apply(name, operations, data)))
 
-    def saved(self, sets: Mapping[str, bytes], deletes: set[str]) -> None:
-        """Note that Redis has these changes; values already read stay the same objects."""
-        self._stored = self.merged(sets, deletes)
+    def saved(self, stored: Mapping[str, bytes], sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> None:
+        """Note that Redis has these changes, and so has what is stored; values already read stay the same objects."""
+        self._stored = stored
         sent: dict[str, bytes | None] = {name: self._wrapping.unwrap(name, data) for name, data in sets.items()}
         for name, data in {**sent, **dict.fromkeys(deletes)}.items():
             if self._written.get(name, b"") == data:
@@ -261,10 +263,7 @@ class Fields:
 
     def _rebase(self, name: str, data: bytes) -> None:
         merges, value = self._merges.get(name), self._values.get(name)
-        if data:
-            self._stored[name] = data
-        else:
-            self._stored.pop(name, None)
+        self._stored = updated(named(self._stored), {name: data} if data else {}, () if data else (name,))
         if merges is None:
             return
         self._forget(name)

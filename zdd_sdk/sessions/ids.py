@@ -10,13 +10,13 @@ anything is asked, and no id has to be kept anywhere: whoever has the old one ca
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import msgspec
 
@@ -30,6 +30,9 @@ TAG_LABEL = "session-user-tag"
 
 ROTATION_LABEL = "session-rotation"
 """HKDF label of the key that derives the next id from the last one."""
+
+REMEMBERED = 2048
+"""Places a process keeps at hand, 1 KiB each: three hashes less for every further request of the same visitor."""
 
 _TAG_BYTES = 12
 _SECRET_BYTES = 32
@@ -83,20 +86,28 @@ class Place(msgspec.Struct, frozen=True):
 
     Attributes:
         identity: whose place.
-        key: its hash.
-        index: the index of its user, if it has one.
-        successors: what a rotation makes of it, by root secret: id and key.
+        keys: every key a script may touch for it: its hash, the index of its user, and its hash after a rotation.
+        heirs: what a rotation makes of its id, by root secret.
     """
 
     identity: SessionId
-    key: str
-    index: str
-    successors: tuple[tuple[SessionId, str], ...] = ()
+    keys: tuple[str, ...]
+    heirs: tuple[SessionId, ...] = ()
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """Every key a script may touch for it."""
-        return (self.key, self.index, *(key for _, key in self.successors))
+    def key(self) -> str:
+        """Its hash."""
+        return self.keys[0]
+
+    @property
+    def index(self) -> str:
+        """The index of its user, if it has one."""
+        return self.keys[1]
+
+    @property
+    def successors(self) -> tuple[tuple[SessionId, str], ...]:
+        """What a rotation makes of it: id and key."""
+        return tuple(zip(self.heirs, self.keys[2:], strict=True))
 
     @property
     def hash(self) -> str:
@@ -105,11 +116,11 @@ class Place(msgspec.Struct, frozen=True):
 
     def after(self, moved: int) -> SessionId:
         """Return the id under which it was found: its own (0), or that of a successor (from 1)."""
-        return self.successors[moved - 1][0] if moved else self.identity
+        return self.heirs[moved - 1] if moved else self.identity
 
     def became(self, digest: str) -> Place:
         """Return the place of what another request has made of it, by the SHA-256 of its id."""
-        return Place(self.identity, self.key[: -len(digest)] + digest, self.index)
+        return Place(self.identity, (self.key[: -len(digest)] + digest, self.index))
 
 
 class Places:
@@ -123,17 +134,14 @@ class Places:
     def __init__(self, homes: Sequence[Keys], secrets: Callable[[], Secrets]) -> None:
         self._homes = tuple(homes)
         self._secrets = secrets
+        self.place = functools.lru_cache(maxsize=REMEMBERED)(self._find)
 
-    def place(self, identity: SessionId) -> Place:
-        """Return where a session lies, or a rotation has taken it."""
+    def _find(self, identity: SessionId) -> Place:
+        """Return where a session lies, or a rotation has taken it; known for those seen last."""
         of_tag = self._homes[identity.home].name("session", identity.tag)
-        successors = [_derived(root, identity) for root in self._roots]
-        return Place(
-            identity,
-            f"{of_tag}:s:{identity.digest}",
-            f"{of_tag}:u",
-            tuple([(after, f"{of_tag}:s:{after.digest}") for after in successors]),
-        )
+        heirs = tuple([_derived(root, identity) for root in self._roots])
+        hashes = [f"{of_tag}:s:{each.digest}" for each in (identity, *heirs)]
+        return Place(identity, (hashes[0], f"{of_tag}:u", *hashes[1:]), heirs)
 
     def key(self, identity: SessionId) -> str:
         """Name the hash of a session."""
@@ -159,7 +167,7 @@ class Places:
         digests = (hmac.digest(key, user.encode(), "sha256") for key in self._secrets().derive(TAG_LABEL))
         return tuple(urlsafe_b64encode(digest[:_TAG_BYTES]).decode() for digest in digests)
 
-    @cached_property
+    @functools.cached_property
     def _roots(self) -> tuple[hmac.HMAC, ...]:
         # Kept with their keys scheduled, and copied for each id: OpenSSL looks the algorithm up anew each time else.
         return tuple(hmac.new(key, digestmod="sha256") for key in self._secrets().derive(ROTATION_LABEL))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets as random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from zdd_sdk.errors import (
@@ -22,11 +23,12 @@ from zdd_sdk.sessions.calls import SessionCalls
 from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.homes import everywhere, other_homes
 from zdd_sdk.sessions.ids import Place, Places, SessionId, mint_id, random_tag
-from zdd_sdk.sessions.model import LAYOUT, Stored
-from zdd_sdk.sessions.operations import Create, Load, Operation, Reply
+from zdd_sdk.sessions.model import LAYOUT
+from zdd_sdk.sessions.operations import Create, Load, Operation, Reply, Save
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.stale import StaleCopies
 from zdd_sdk.sessions.stock import Shelf
+from zdd_sdk.sessions.stored import Stored
 from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.settings import SessionSettings
 from zdd_sdk.store import Call, Keys, Store
@@ -52,8 +54,8 @@ class Keeper:
     Attributes:
         counters: since the start: ``gone``, ``conflicts`` (saves merged with another request's),
             ``clashes`` (`SessionConflict`), ``unavailable``, ``rotations`` (periodic ones), ``trips``,
-            ``read_bytes`` and ``written_bytes`` (attributes as stored), ``large`` (saves with a field beyond
-            `LARGE_FIELD`), and ``undecodable`` by the release that wrote.
+            ``read_bytes`` (values as stored, also those of ours about the session), ``written_bytes``, ``large``
+            (saves with a field beyond `LARGE_FIELD`), and ``undecodable`` by the release that wrote.
         gone: the error where a session has ended, as ``on_gone`` says.
     """
 
@@ -123,12 +125,10 @@ class Keeper:
             # Another task of this request was faster, and what it has changed since must stay.
             return
         found = [(place, reply, reply.stored) for place, reply in zip(places, replies, strict=True) if reply.stored]
-        refused = next((reply.message for reply in replies if reply.status == "error"), None)
         if found:
-            # of several cookies the one with the latest id
-            self._found(turn, *min(found, key=lambda one: (one[2].marker, not one[1].rotated, one[1].moved)))
-        elif refused is not None:
-            self._go_without(turn, ids, StoreUnavailable(refused, sent=True))
+            self._found(turn, *(found[0] if len(found) == 1 else min(found, key=_earlier)))
+        elif refused := [reply.message for reply in replies if reply.status == "error"]:
+            self._go_without(turn, ids, StoreUnavailable(refused[0], sent=True))
         else:
             turn.begin()
 
@@ -149,8 +149,8 @@ class Keeper:
             return plan.resume()
         return Plan(
             turn,
-            place=lambda identity: self._place(turn, identity),
-            mint=lambda: self._mint(turn),
+            place=self.places.place,
+            mint=functools.partial(self._mint, turn),
             max_session=self._settings.max_session,
             cluster=store is not None and self.shelf is None and store.cluster,
             save=save,
@@ -181,7 +181,9 @@ class Keeper:
     def calls(self, wave: Sequence[Operation]) -> list[Call[Reply]]:
         """Build the calls of a wave, for a trip that carries others' calls, too."""
         self.counters["trips"] += 1
-        self._note_written(wave)
+        for operation in wave:
+            if isinstance(operation, Save | Create):
+                self._note_written(operation.sets if isinstance(operation, Save) else operation.fields)
         return [self._calls.call(operation) for operation in wave]
 
     async def ask(self, store: Store | None, wave: Sequence[Operation]) -> Sequence[Reply]:
@@ -228,18 +230,15 @@ class Keeper:
         """Return each id in each place its session may lie in, each once."""
         return everywhere(ids, len(self._homes))
 
-    def _note_written(self, wave: Sequence[Operation]) -> None:
-        for operation in wave:
-            written = operation.fields if isinstance(operation, Create) else getattr(operation, "sets", {})
-            sizes = [len(data) for data in written.values()]
-            self.counters["written_bytes"] += sum(sizes)
-            if max(sizes, default=0) > LARGE_FIELD:
-                if not self.counters["large"]:
-                    name, data = max(written.items(), key=lambda pair: len(pair[1]))
-                    logger.warning(
-                        "session field %r has %d bytes, which every request reads (said once)", name, len(data)
-                    )
-                self.counters["large"] += 1
+    def _note_written(self, written: Mapping[bytes, bytes]) -> None:
+        sizes = [len(data) for data in written.values()]
+        self.counters["written_bytes"] += sum(sizes)
+        if max(sizes, default=0) <= LARGE_FIELD:
+            return
+        if not self.counters["large"]:
+            name, data = max(written.items(), key=lambda pair: len(pair[1]))
+            logger.warning("session field %r has %d bytes, which every request reads (said once)", name, len(data))
+        self.counters["large"] += 1
 
     def _begin_anew(self, turn: Turn, store: Store | None) -> None:
         """Begin for a visitor who has no session yet: no trip, so what is known of Redis has to do."""
@@ -255,7 +254,7 @@ class Keeper:
         self._begin(turn, place.after(reply.moved), stored)
         turn.place = place
         self.counters["rotations"] += reply.rotated
-        self.counters["read_bytes"] += sum(map(len, stored.fields.values()))
+        self.counters["read_bytes"] += sum(map(len, stored.raw.values()))
         if reply.moved and turn.id is not None:
             turn.follow(turn.id, place.identity)
 
@@ -301,10 +300,6 @@ class Keeper:
             turn.reserved = (user, mint_id(self._tag(turn, user)))
         return turn.reserved[1]
 
-    def _place(self, turn: Turn, identity: SessionId) -> Place:
-        known = turn.place
-        return known if known is not None and known.identity == identity else self.places.place(identity)
-
     def _mint(self, turn: Turn) -> SessionId:
         # Each id is asked for once: a create sent again under its own id would be taken for done.
         identity, turn.reserved = self.reserve(turn, turn.user), None
@@ -314,3 +309,9 @@ class Keeper:
         if turn.renewal is Renewal.ROTATION and turn.id is not None and turn.stored and turn.stored.user == user:
             return turn.id.tag  # one slot, so that on a Cluster, too, both ids are written or neither
         return random_tag() if user is None else self.places.tags(user)[0]
+
+
+def _earlier(one: tuple[Place, Reply, Stored]) -> tuple[bool, bool, int]:
+    """Of several cookies the one with the latest id comes first."""
+    _, reply, stored = one
+    return stored.marker, not reply.rotated, reply.moved

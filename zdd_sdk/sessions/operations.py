@@ -9,7 +9,7 @@ import msgspec
 
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import AS_CONFIGURED, Lifetime
-from zdd_sdk.sessions.model import Stored
+from zdd_sdk.sessions.stored import Stored
 
 __all__ = [
     "Create",

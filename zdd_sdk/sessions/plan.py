@@ -17,6 +17,9 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -28,17 +31,18 @@ from zdd_sdk.sessions.merge import Operation as Merge
 from zdd_sdk.sessions.model import (
     ATTRIBUTE,
     LAYOUT,
+    MAX_FIELDS,
+    NO_FIELDS,
     NOTHING,
     REVISION,
-    Stored,
-    changed_since,
     check_size,
     field_name,
     raw_fields,
-    read_stored,
+    size_of,
 )
 from zdd_sdk.sessions.operations import Create, Delete, Load, Mark, Operation, Reply, Save
 from zdd_sdk.sessions.renewal import renew
+from zdd_sdk.sessions.stored import Stored, changed_since, write_meta
 from zdd_sdk.sessions.turn import Renewal, Turn
 
 __all__ = ["Plan"]
@@ -62,6 +66,15 @@ class Plan:
         SessionTooLarge: a limit is exceeded; nothing was written.
     """
 
+    _merges: Mapping[str, Sequence[Merge]] = MappingProxyType({})
+    _rounds = 0
+    _more = _apart = False
+    _sets: Mapping[str, bytes] = NOTHING
+    _deletes: AbstractSet[str] = frozenset()
+    _ending: Sequence[Mark | Delete] = ()
+    _new: SessionId | None = None
+    _refused: Create | None = None
+
     def __init__(
         self,
         turn: Turn,
@@ -77,19 +90,13 @@ class Plan:
         self._mint = mint
         self._cluster = cluster
         self._max_session = max_session
-        self._merges: Mapping[str, Sequence[Merge]] = {}
-        self._rounds = 0
-        self._more = self._apart = False
-        self._sets: dict[str, bytes] = {}
-        self._deletes: set[str] = set()
-        self._ending: list[Mark | Delete] = []
-        self._new: SessionId | None = None
-        self._refused: Create | None = None
         self._before = turn.stored
         self._renewal = turn.renewal
         self.waves: list[list[Operation]] = []
-        changes = self._changes() if save and turn.savable else []
-        if first := self._ends(begins=any(isinstance(change, Create) for change in changes)) + changes:
+        first = self._changes() if save and turn.savable else []
+        if turn.leaving:
+            first = self._ends(begins=any(isinstance(change, Create) for change in first)) + first
+        if first:
             self.waves.insert(0, first)
         elif turn.came is not None:
             self.waves.append([Load(place(turn.came))])
@@ -108,20 +115,22 @@ class Plan:
         """Take the replies to the first wave, in order; there may be another one then."""
         wave = self.waves.pop(0)
         answers = list(zip(wave, replies, strict=True))
-        self._take_ends([reply for operation, reply in answers if operation in self._ending])
+        if self._ending:
+            self._take_ends([reply for operation, reply in answers if operation in self._ending])
         for operation, reply in answers:
             if reply.status == "error":
                 self._turn.refused = reply.message
-            if isinstance(operation, Create):
+            if isinstance(operation, Save):
+                self._take_save(operation, reply)
+            elif isinstance(operation, Create):
                 self._take_create(operation, reply)
             elif isinstance(operation, Mark) and operation not in self._ending:
                 self._take_mark(reply)
-            elif isinstance(operation, Save):
-                self._take_save(operation, reply)
             elif isinstance(operation, Load) and (reply.stored is None or reply.stored.marker):
                 # A login has come between the load and the answer that was to tell of a rotation: its cookie stays.
                 self._turn.issued = None
-        self._follow([(operation, reply.message) for operation, reply in answers if reply.status == "moved"])
+        if moved := [(operation, reply.message) for operation, reply in answers if reply.status == "moved"]:
+            self._follow(moved)
         if self._more and not self.waves and self._turn.savable:
             self._more = False
             self._ask(self._changes)
@@ -141,32 +150,41 @@ class Plan:
         self._before, self._renewal, self._new = turn.stored, turn.renewal, None
         self._sets, self._deletes = turn.fields.changes()
         self._merges = turn.fields.pending()
-        merged = turn.fields.merged(self._sets, self._deletes)
         if self._sets:
-            check_size(merged, self._max_session, self._before.fields if self._before and turn.keep else NOTHING)
+            self._check_size()
+        if self._renewal is Renewal.NONE and turn.id is not None:
+            return self._save_changes(turn.id)
         known = turn.id is not None and self._before is not None and not self._before.marker
-        renews = self._renewal is not Renewal.NONE or turn.id is None
-        if renews and known and turn.fields.checks():
+        if known and turn.id is not None and turn.fields.checks():
             self._more = True  # whether a value is what it should be has to be known before anything else happens
-        elif renews:
-            return self._renew(merged)
-        return self._save_changes(turn.id) if turn.id is not None else []
+            return self._save_changes(turn.id)
+        return self._renew(turn.fields.merged(self._sets, self._deletes))
+
+    def _check_size(self) -> None:
+        before = self._before if self._turn.keep else None
+        # With all of its books a session may look too large; that it is small enough is seen at a glance.
+        if before is None or before.size + size_of(self._sets) > self._max_session or self._many(before):
+            merged = self._turn.fields.merged(self._sets, self._deletes)
+            check_size(merged, self._max_session, before.fields if before else NOTHING)
+
+    def _many(self, before: Stored) -> bool:
+        return len(before.raw) + len(self._sets) > MAX_FIELDS
 
     def _save_changes(self, identity: SessionId) -> list[Operation]:
         turn = self._turn
         if turn.emptied and turn.stored is not None:
             revision = {REVISION: b"%d" % turn.stored.revision}
-            return [replace(self._save(identity, {}, set()), lifetime=OVER, expected=revision)]
+            return [self._save(identity, {}, set(), lifetime=OVER, expected=revision)]
         if not (self._sets or self._deletes or turn.lifetime or turn.extra):
             return []
-        save = self._save(identity, self._sets, self._deletes)
-        created, known = (turn.stored.created, turn.stored.revision) if turn.stored else (0, 0)
-        expected = raw_fields(turn.fields.expected(self._sets))
+        known = turn.stored.revision if turn.stored else 0
+        expected = raw_fields(turn.fields.expected(self._sets)) if self._merges else {}
         if turn.guarded and turn.stored is not None:
-            expected[REVISION] = b"%d" % turn.stored.revision
-        sets = {**save.sets, **turn.extra}
-        limits = {"room": self._max_session, "known": known}
-        return [replace(save, sets=sets, lifetime=turn.lifetime, created=created, expected=expected, **limits)]
+            expected[REVISION] = b"%d" % known
+        words: dict[str, Any] = {"expected": expected, "room": self._max_session, "known": known}
+        if turn.lifetime is not None:
+            words |= {"lifetime": turn.lifetime, "created": turn.stored.created if turn.stored else 0}
+        return [self._save(identity, self._sets, self._deletes, turn.extra, **words)]
 
     def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
         turn = self._turn
@@ -183,9 +201,16 @@ class Plan:
             return [create]
         return [create, mark]
 
-    def _save(self, identity: SessionId, sets: dict[str, bytes], deletes: set[str]) -> Save:
-        token = secrets.token_bytes(_TOKEN_BYTES)
-        return Save(self._place(identity), token, raw_fields(sets), [field_name(name) for name in sorted(deletes)])
+    def _save(
+        self,
+        identity: SessionId,
+        sets: Mapping[str, bytes],
+        deletes: AbstractSet[str],
+        extra: Mapping[bytes, bytes] = NO_FIELDS,
+        **words: Any,
+    ) -> Save:
+        token, gone = secrets.token_bytes(_TOKEN_BYTES), [field_name(name) for name in sorted(deletes)]
+        return Save(self._place(identity), token, {**raw_fields(sets), **extra}, gone, **words)
 
     def _ends(self, *, begins: bool) -> list[Operation]:
         """End what a logout leaves behind.
@@ -215,7 +240,7 @@ class Plan:
         self._count_round()
         assert isinstance(step, Mark | Delete)  # noqa: S101 - for type checkers: nothing else is told so
         heir = Delete(step.place.became(digest), vital=step.vital)
-        self._ending += [heir] if step in self._ending else []
+        self._ending = [*self._ending, heir] if step in self._ending else self._ending
         return heir, step
 
     def _take_create(self, create: Create, reply: Reply) -> None:
@@ -229,25 +254,11 @@ class Plan:
             if reply.status == "gone" and not self._turn.closed:
                 self._turn.lost()
             return
-        created = create.created or reply.now
-        fields = self._turn.fields.merged(self._sets, self._deletes)
-        others = {name: data for name, data in create.fields.items() if self._before and name in self._before.others}
-        stored = Stored(
-            reply.now,
-            created,
-            reply.ends,
-            1,
-            create.user,
-            "",
-            LAYOUT,
-            False,
-            fields,
-            others,
-            reply.idle,
-            create.lifetime.flags,
-            create.device,
-            reply.since,
-        )
+        terms = {"created": create.created or reply.now, "ends": reply.ends, "idle": reply.idle, "revision": 1}
+        user = {"user": create.user, "device": create.device, "since": reply.since, "flags": create.lifetime.flags}
+        others = self._before.others if self._before and self._turn.keep else {}
+        fields = raw_fields(self._turn.fields.merged(self._sets, self._deletes))
+        stored = Stored(reply.now, {**others, **fields, **write_meta(reader=LAYOUT, **terms, **user)})
         self._turn.became(self._new, stored, self._sets, self._deletes)
         if self._renewal is not Renewal.ROTATION or self._refused is not None:
             self._issue()
@@ -269,7 +280,7 @@ class Plan:
                 self.waves.append([replace(self._refused, since=reply.since)])
             elif self._renewal is Renewal.ROTATION:
                 self._issue()
-            self._merge(read_stored(0, reply.fields))
+            self._merge(Stored(0, reply.fields))
         elif self._renewal is Renewal.ROTATION:
             if self._refused is None:
                 self.waves.append([Delete(self._place(self._new))])

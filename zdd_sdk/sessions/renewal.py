@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import AS_CONFIGURED, Lifetime
-from zdd_sdk.sessions.model import BEFORE, RETURNED, Stored, device_of, raw_fields
+from zdd_sdk.sessions.model import BEFORE, RETURNED, device_of, raw_fields
 from zdd_sdk.sessions.operations import Create, Mark
+from zdd_sdk.sessions.stored import Stored
 from zdd_sdk.sessions.turn import Renewal, Turn
 
 __all__ = ["renew"]

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from zdd_sdk.sessions.model import Stored
+from zdd_sdk.sessions.stored import Stored
 
 __all__ = ["MAX_AGE", "MAX_BYTES", "MAX_COPIES", "StaleCopies"]
 
@@ -35,7 +35,7 @@ class StaleCopies:
 
     def put(self, key: str, stored: Stored) -> None:
         """Keep a copy as of now."""
-        size = sum(len(name) + len(data) for name, data in stored.fields.items())
+        size = stored.size
         with self._lock:
             self._remove(key)
             self._copies[key] = (self._clock(), size, stored)

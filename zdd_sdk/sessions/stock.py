@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from zdd_sdk.errors import SessionTooLarge
 from zdd_sdk.sessions.devices import Entry, write_entry
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import BEFORE, LAYOUT, RETURNED, REVISION, Stored, check_size, read_stored
+from zdd_sdk.sessions.model import BEFORE, LAYOUT, RETURNED, REVISION, check_size
 from zdd_sdk.sessions.operations import (
     Create,
     Delete,
@@ -30,6 +28,7 @@ from zdd_sdk.sessions.operations import (
     Revoke,
     Save,
 )
+from zdd_sdk.sessions.stored import Stored, write_meta
 from zdd_sdk.settings import SessionSettings
 
 __all__ = ["Shelf"]
@@ -182,9 +181,7 @@ class Shelf:
             if rotate and not moved and self._due(kept) and place.successors:
                 key, moved, rotated = self._rotate(key, place.successors[0][1]), 1, True
             self._enlist(kept, key)
-        shown = read_stored(now, kept.raw)
-        stored = replace(kept.stored, now=now, fields=shown.fields, others=shown.others)
-        return Reply("ok", stored=stored, moved=moved, rotated=rotated)
+        return Reply("ok", stored=Stored(now, {**kept.stored.raw, **kept.raw}), moved=moved, rotated=rotated)
 
     def _come_back(self, key: str) -> None:
         kept = self._kept.get(key)
@@ -194,7 +191,7 @@ class Shelf:
         entry = self._index(kept.index).entries.get(kept.stored.device)
         unused = entry is not None and entry.hash == successor and entry.seen == seen
         if entry is not None and (unused or entry.hash == key[-64:]):
-            kept.stored = replace(kept.stored, marker=False, ends=ends)
+            kept.stored = kept.stored.described(marker=None, ends=ends)
             if kept.stored.since >= self._index(kept.index).epoch:
                 self._enlist(kept, key)
 
@@ -216,9 +213,9 @@ class Shelf:
             return Reply("gone")
         began, flags = new.created or now, new.lifetime.flags
         since = 0 if new.user is None else max(now, epoch) if new.since is None else new.since
-        stored = Stored(
-            now, began, ends, 1, new.user, self._writer, LAYOUT, False, {}, {}, idle, flags, new.device, since
-        )
+        terms = {"ends": ends, "idle": idle, "created": began, "since": since, "revision": 1}
+        user = {"user": new.user, "device": new.device, "flags": flags, "writer": self._writer}
+        stored = Stored(now, write_meta(reader=LAYOUT, **terms, **user))
         if len(self._kept) >= _MOST:
             self._end(next(iter(self._kept)))
         before = new.place.became(new.fields[BEFORE].decode()).key if BEFORE in new.fields else ""
@@ -248,7 +245,7 @@ class Shelf:
                 if now >= ends:
                     self._end(key)
                     return Reply("ended")
-                kept.stored = replace(kept.stored, idle=idle, ends=ends, flags=change.lifetime.flags)
+                kept.stored = kept.stored.described(idle=idle, ends=ends, flags=change.lifetime.flags)
             self._write(kept, change.sets, change.deletes)
             kept.tokens = (change.token, *kept.tokens[:3])
         kept.used = now
@@ -257,8 +254,8 @@ class Shelf:
         return Reply("ok", revision=stored.revision, now=now, ends=stored.ends, idle=stored.idle, moved=moved)
 
     def _check_size(self, kept: _Kept, change: Save) -> None:
-        before = read_stored(0, kept.raw).fields
-        after = read_stored(0, self._changed(kept, change.sets, change.deletes)).fields
+        before = Stored(0, kept.raw).fields
+        after = Stored(0, self._changed(kept, change.sets, change.deletes)).fields
         check_size(after, change.room, before)
 
     def _changed(self, kept: _Kept, sets: Mapping[bytes, bytes], deletes: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -266,7 +263,7 @@ class Shelf:
 
     def _write(self, kept: _Kept, sets: Mapping[bytes, bytes], deletes: Sequence[bytes]) -> None:
         kept.raw = self._changed(kept, sets, deletes)
-        kept.stored = replace(kept.stored, revision=kept.stored.revision + 1, writer=self._writer)
+        kept.stored = kept.stored.described(revision=kept.stored.revision + 1, writer=self._writer)
 
     def _terms(self, lifetime: Lifetime, created: int | None, now: int) -> tuple[int, int]:
         configured = round(self._settings.idle_timeout * 1000), round(self._settings.absolute_timeout * 1000)
@@ -287,7 +284,7 @@ class Shelf:
                 self._unlist(kept, key)
             ends = self._clock() + round(self._settings.login_grace * 1000)
             user = kept.stored.user if keep else None
-            kept.stored = replace(kept.stored, marker=True, ends=ends, user=user)
+            kept.stored = kept.stored.described(marker="m", ends=ends, user=user)
             kept.raw = kept.raw if keep else {}
             kept.emptied = not keep
         return Reply("ok", fields=changed, since=kept.stored.since)
@@ -317,7 +314,7 @@ class Shelf:
         ended, index.entries = index.entries, {}
         goes_on = kept is not None and kept.stored.user == wish.user and not kept.stored.marker
         if kept is not None and goes_on:
-            kept.stored = replace(kept.stored, since=index.epoch)
+            kept.stored = kept.stored.described(since=index.epoch)
             self._enlist(kept, key, ended.pop(kept.stored.device).label if kept.stored.device in ended else "")
         return Reply("ok", count=len(ended), since=index.epoch if goes_on else 0)
 

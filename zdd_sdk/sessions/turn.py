@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from zdd_sdk.errors import SessionCrossSite, SessionError, SessionGone, SessionReadOnly, SessionUnavailable, ZddError
 from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import Place, SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import Stored, check_user, updated
+from zdd_sdk.sessions.model import NO_FIELDS, check_user, field_name, raw_fields
 from zdd_sdk.sessions.operations import Reply
+from zdd_sdk.sessions.stored import Stored, updated, write_meta
 
 if TYPE_CHECKING:
     from zdd_sdk.sessions.plan import Plan
@@ -74,40 +74,42 @@ class Turn:
         told: what went wrong has been counted and logged.
     """
 
+    # Nearly all of it stays as it is in nearly every request, so it is said once, for all.
+    ids: tuple[SessionId, ...] | None = None
+    barred = False
+    id: SessionId | None = None
+    place: Place | None = None
+    stored: Stored | None = None
+    user: str | None = None
+    label = ""
+    available = True
+    away = False
+    read_only = False
+    renewal = Renewal.NONE
+    keep = True
+    begun = False
+    reserved: tuple[str | None, SessionId] | None = None
+    lifetime: Lifetime | None = None
+    extra: Mapping[bytes, bytes] = NO_FIELDS
+    guarded = False
+    leaving: tuple[SessionId, ...] = ()
+    emptied = ended = False
+    gone = False
+    refused = ""
+    conflicts = 0
+    behind = False
+    failure: ZddError | None = None
+    unfinished: Plan | None = None
+    closed = told = False
+    _fields: Fields | None = None
+    _issued: tuple[SessionId, int | None] | None = None
+    _until: float | None = None
+    _came: SessionId | None = None
+    _saves = 0
+
     def __init__(self, max_field: int, envelope: Envelope) -> None:
         self._max_field = max_field
         self._envelope = envelope
-        self._fields: Fields | None = None
-        self.ids: tuple[SessionId, ...] | None = None
-        self.barred = False
-        self.id: SessionId | None = None
-        self.place: Place | None = None
-        self.stored: Stored | None = None
-        self.user: str | None = None
-        self.label = ""
-        self.available = True
-        self.away = False
-        self.read_only = False
-        self.renewal = Renewal.NONE
-        self.keep = True
-        self.begun = False
-        self.reserved: tuple[str | None, SessionId] | None = None
-        self.lifetime: Lifetime | None = None
-        self.extra: Mapping[bytes, bytes] = {}
-        self.guarded = False
-        self.leaving: tuple[SessionId, ...] = ()
-        self.emptied = self.ended = False
-        self._issued: tuple[SessionId, int | None] | None = None
-        self._until: float | None = None
-        self._came: SessionId | None = None
-        self.gone = False
-        self.refused = ""
-        self.conflicts = 0
-        self.behind = False
-        self.failure: ZddError | None = None
-        self._saves = 0
-        self.unfinished: Plan | None = None
-        self.closed = self.told = False
 
     @property
     def issued(self) -> tuple[SessionId, int | None] | None:
@@ -305,31 +307,25 @@ class Turn:
         """Return attributes as they are to be stored at home."""
         return {name: self._envelope.moved(name, data) for name, data in fields.items()}
 
-    def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: set[str]) -> None:
+    def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> None:
         """Note that the session now lives under a new id."""
         self.id, self.stored, self.renewal, self.keep, self.lifetime = identity, stored, Renewal.NONE, True, None
         self.behind = False
-        self.fields.saved(sets, deletes)
+        self.fields.saved(stored.fields, sets, deletes)
         self.fields.wrap_as(self._envelope)
 
-    def saved(self, reply: Reply, sets: Mapping[str, bytes], deletes: set[str]) -> None:
+    def saved(self, reply: Reply, sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> None:
         """Note that changes have been saved; another lifetime wants the cookie set anew."""
-        if self.stored is None:
+        if (stored := self.stored) is None:
             return
-        overtaken = reply.revision != self.stored.revision + 1
+        overtaken = reply.revision != stored.revision + 1
         self.conflicts += overtaken
         self.behind |= overtaken
-        self.fields.saved(sets, deletes)
-        flags = self.lifetime.flags if self.lifetime else self.stored.flags
-        self.stored = replace(
-            self.stored,
-            now=reply.now,
-            ends=reply.ends,
-            idle=reply.idle,
-            flags=flags,
-            revision=reply.revision,
-            fields=updated(self.stored.fields, sets, deletes),
-        )
+        flags = self.lifetime.flags if self.lifetime else stored.flags
+        fields = updated(stored.raw, raw_fields(sets), map(field_name, deletes))
+        terms = write_meta(ends=reply.ends, idle=reply.idle, revision=reply.revision, flags=flags)
+        self.stored = Stored(reply.now, {**fields, **terms})
+        self.fields.saved(self.stored.fields, sets, deletes)
         if self.lifetime is not None and self.id is not None:
             self.issued, self.lifetime = (self.id, self.stored.max_age), None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from zdd_sdk.errors import StoreReplyError, StoreUnavailable, ZddError
 from zdd_sdk.http import Answer, Exchange, Participant, problem, problem_of
@@ -14,8 +14,11 @@ __all__ = ["cors_headers", "give_up", "leave", "merge_headers", "merge_text_head
 
 _log = logging.getLogger("zdd.web")
 
-_REPLACED = frozenset({"cache-control"})
-_MERGED = frozenset({"vary"})
+_REPLACED = frozenset({"cache-control", b"cache-control"})
+_MERGED = frozenset({"vary", b"vary"})
+_EVERYTHING = frozenset({"*", b"*"})
+
+A = TypeVar("A", str, bytes)
 
 _Wanted = list[tuple[Participant, Sequence[Call[Any]]]]
 
@@ -143,25 +146,30 @@ def merge_headers(
     ``Vary`` is merged into one line, ``Cache-Control`` replaces what was there, everything else
     (``Set-Cookie``) is added.
     """
-    merged = [(name.lower(), value) for name, value in headers]
-    for name, value in extra:
-        key, new = name.lower().encode("latin-1"), value.encode("latin-1")
-        if name.lower() in _REPLACED:
-            merged = [(old, kept) for old, kept in merged if old != key]
-        elif name.lower() in _MERGED:
-            new = _merge_list([kept for old, kept in merged if old == key], new)
-            merged = [(old, kept) for old, kept in merged if old != key]
-        merged.append((key, new))
-    return merged
+    wanted = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in extra]
+    return _merge(headers, wanted, b", ")
 
 
 def merge_text_headers(headers: Iterable[tuple[str, str]], extra: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Do the same with headers as text, as WSGI has them."""
-    raw = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
-    return [(name.decode("latin-1").title(), value.decode("latin-1")) for name, value in merge_headers(raw, extra)]
+    return _merge(headers, [(name.title(), value) for name, value in extra], ", ")
 
 
-def _merge_list(present: Sequence[bytes], new: bytes) -> bytes:
-    names = {item.strip().lower(): item.strip() for line in (*present, new) for item in line.split(b",")}
-    names.pop(b"", None)
-    return b"*" if b"*" in names else b", ".join(names.values())
+def _merge(headers: Iterable[tuple[A, A]], wanted: Iterable[tuple[A, A]], comma: A) -> list[tuple[A, A]]:
+    merged: list[tuple[A, A]] = list(headers)
+    for name, value in wanted:
+        key, new = name.lower(), value
+        if key in _REPLACED or key in _MERGED:
+            present = [pair for pair in merged if pair[0].lower() == key]
+            for pair in present:
+                merged.remove(pair)
+            if present and key in _MERGED:
+                new = _merge_list([kept for _, kept in present] + [value], comma)
+        merged.append((name, new))
+    return merged
+
+
+def _merge_list(lines: Iterable[A], comma: A) -> A:
+    names = {item.strip().lower(): item.strip() for line in lines for item in line.split(comma[:1])}
+    names.pop(comma[:0], None)
+    return next((name for name in names if name in _EVERYTHING), comma.join(names.values()))

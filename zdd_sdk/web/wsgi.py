@@ -6,6 +6,7 @@ It opens the exchange over the blocking store and performs the leave when the ap
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,13 +46,19 @@ def environ_exchange(environ: Mapping[str, Any], store: Store | None, *, scheme:
     """
 
     def values(name: str) -> Iterable[str]:
-        key = name.upper().replace("-", "_")
-        value = environ.get(key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}")
+        value = environ.get(_variable(name))
         return () if value is None else (value,)
 
     path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
     scheme = scheme or str(environ.get("wsgi.url_scheme", "http"))
     return Exchange(environ["REQUEST_METHOD"], path, scheme, values, store)
+
+
+@functools.lru_cache(maxsize=256)
+def _variable(header: str) -> str:
+    """What an environment calls a header."""
+    name = header.upper().replace("-", "_")
+    return name if name in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{name}"
 
 
 class WsgiServiceHalf:

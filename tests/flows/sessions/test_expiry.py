@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 
 from tests.flows.sessions.visitor import Visitor, key_of, login, make_sessions, state, writing
 from zdd_sdk.sessions.calls import SPARE
@@ -97,7 +96,7 @@ def test_a_rotation_at_the_absolute_end_sets_no_cookie(flow, visitor, wire):
     exchange = visitor.exchange()
     flow(visitor.sessions.load(exchange)).rotate()
     turn = visitor.sessions.open(exchange)._turn
-    turn.stored = replace(turn.stored, ends=1)
+    turn.stored = turn.stored.described(ends=1)
     assert flow(visitor.depart(exchange)).cookie is None
     assert visitor.sessions.counters["gone"] == 1
 

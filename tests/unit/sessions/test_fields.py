@@ -44,7 +44,7 @@ def test_what_is_sent_turns_what_was_stored_into_the_model(start, steps):
         elif step == "save":
             sets, deletes = fields.changes()
             stored = fields.merged(sets, deletes)
-            fields.saved(sets, deletes)
+            fields.saved(stored, sets, deletes)
         elif name not in model:
             with pytest.raises(KeyError):
                 fields.delete(name) if step == "delete" else fields.read(name)
@@ -69,7 +69,7 @@ def test_reading_changes_nothing_even_if_another_release_encoded_otherwise():
     fields = Fields({"a": other}, BIG)
     assert fields.read("a") == [5]
     assert fields.changes() == ({}, set())
-    fields.saved({}, set())
+    fields.saved({"a": other}, {}, set())
     assert fields.changes() == ({}, set())
     fields.read("a").append(6)
     assert fields.changes() == ({"a": codec.encode([5, 6])}, set())

@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.sessions.values import same
 from zdd_sdk.sessions.codec import decode, encode
-from zdd_sdk.sessions.model import Stored, read_stored
+from zdd_sdk.sessions.stored import Stored
 
 GOLDEN = json.loads(Path("tests/golden/sessions/v1.json").read_text(encoding="utf-8"))
 KNOWN = {"UUID": UUID, "Decimal": Decimal, "dt": dt}
@@ -37,21 +37,13 @@ def test_today_writes_what_then_reads(expression):
 
 def test_a_session_of_then_is_read_today():
     raw = {name.encode(): bytes.fromhex(data) for name, data in GOLDEN["session"].items()}
-    stored = read_stored(1_700_000_000_500, raw)
-    assert stored == Stored(
-        now=1_700_000_000_500,
-        created=1_700_000_000_000,
-        ends=1_702_592_000_000,
-        revision=3,
-        user="ada",
-        writer="1.4.2",
-        reader=1,
-        marker=False,
-        fields={"cart": encode([{"sku": "tea", "count": 2}]), "ключ": encode(None)},
-        others={b"z:later": b"kept"},
-        idle=1_209_600_000,
-        since=1_700_000_000_000,
-    )
+    stored = Stored(1_700_000_000_500, raw)
+    assert (stored.now, stored.created, stored.ends) == (1_700_000_000_500, 1_700_000_000_000, 1_702_592_000_000)
+    assert (stored.revision, stored.reader, stored.marker, stored.idle) == (3, 1, False, 1_209_600_000)
+    assert (stored.user, stored.writer, stored.since) == ("ada", "1.4.2", 1_700_000_000_000)
+    assert (stored.flags, stored.device, stored.told, stored.returned) == ("", "", 0, False)
+    assert stored.fields == {"cart": encode([{"sku": "tea", "count": 2}]), "ключ": encode(None)}
+    assert stored.others == {b"z:later": b"kept"}
 
 
 def test_control_a_changed_byte_is_noticed():

@@ -216,7 +216,7 @@ def test_what_was_added_while_a_save_was_under_way_counts_once():
     fields.merge("a", Increase(1))
     sent, _ = fields.changes()
     fields.merge("a", Increase(10))
-    fields.saved(sent, set())
+    fields.saved(fields.merged(sent, set()), sent, set())
     assert changed(fields) == ({"a": 12}, {"a": 2})
     fields.rebase(stored(a=3))  # somebody else added 1 to our 2
     assert changed(fields) == ({"a": 13}, {"a": 3})
@@ -228,7 +228,7 @@ def test_what_was_written_while_a_save_was_under_way_is_not_forgotten():
     sent, deletes = fields.changes()
     fields.write("a", 3)
     fields.write("b", 4)
-    fields.saved(sent, deletes)
+    fields.saved(fields.merged(sent, deletes), sent, deletes)
     assert fields.changes() == (stored(a=3, b=4), set())
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from zdd_sdk.sessions import stale
-from zdd_sdk.sessions.model import read_stored
 from zdd_sdk.sessions.stale import StaleCopies
+from zdd_sdk.sessions.stored import Stored
 
 
 class Clock:
@@ -27,7 +27,7 @@ def copies(clock):
 
 
 def copy(size=1):
-    return read_stored(0, {b"a:x": b"y" * size})
+    return Stored(0, {b"a:x": b"y" * size})
 
 
 def test_a_copy_ages(copies, clock):
