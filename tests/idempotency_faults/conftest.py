@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -80,8 +79,10 @@ class Service:
         self._client = TestClient(self.app, raise_server_exceptions=False)
 
     def _add(self, path: str, name: str, ledger: Ledger, said: dict[str, Any]) -> None:
+        options: dict[str, Any] = {"principal": "anonymous", **said}
+
         @self.app.post(path)
-        @self.zdd.idempotent(operation=path[1:], **{"principal": "anonymous", **said})
+        @self.zdd.idempotent(operation=path[1:], **options)
         def endpoint(order: Order) -> dict[str, str]:
             return ledger.pay(name)
 
@@ -93,15 +94,15 @@ class Service:
         self._client.__exit__(None, None, None)
         self._threads.shutdown()
 
-    def post(self, path: str = "/unsafe", key: str = "k", body: Any = None, **headers: str) -> httpx.Response:
+    def post(self, path: str = "/unsafe", key: str = "k", body: Any = None, **headers: str) -> Any:
         """Send a request with a key."""
         return self._client.post(path, json=BODY if body is None else body, headers={"Idempotency-Key": key, **headers})
 
-    def begin(self, path: str = "/unsafe", key: str = "k") -> Future[httpx.Response]:
+    def begin(self, path: str = "/unsafe", key: str = "k") -> Future[Any]:
         """Send one in a thread of its own."""
         return self._threads.submit(self.post, path, key)
 
-    def settled(self, path: str = "/unsafe", key: str = "k", seconds: float = PATIENCE) -> httpx.Response:
+    def settled(self, path: str = "/unsafe", key: str = "k", seconds: float = PATIENCE) -> Any:
         """Send it again as a client does: as long as the answer says that it should."""
         end = time.monotonic() + seconds
         while True:
@@ -127,7 +128,7 @@ class World:
         """Who has run the endpoint, in order."""
         return self.ledger.runs
 
-    def cut_off(self, service: Service, path: str = "/unsafe", key: str = "k") -> Future[httpx.Response]:
+    def cut_off(self, service: Service, path: str = "/unsafe", key: str = "k") -> Future[Any]:
         """Begin a run that stays in the middle until `finish`."""
         self.ledger.gate.clear()
         self.ledger.entered.clear()
@@ -135,7 +136,7 @@ class World:
         assert self.ledger.entered.wait(PATIENCE)
         return answer
 
-    def finish(self, answer: Future[httpx.Response]) -> httpx.Response:
+    def finish(self, answer: Future[Any]) -> Any:
         """Let runs end; returns the answer of one."""
         self.ledger.gate.set()
         return answer.result(PATIENCE)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
@@ -67,14 +66,14 @@ class Bank:
         said: Any = {"effects": "unsafe", "principal": "anonymous", **hooks}
         return self.app.post("/transfers", status_code=201)(self.zdd.idempotent(operation="t", **said)(endpoint))
 
-    def post(self, times: int) -> httpx.Response:
+    def post(self, times: int) -> Any:
         with TestClient(self.app, raise_server_exceptions=False) as client:
             answers = [client.post("/transfers", headers={"Idempotency-Key": "k"}) for _ in range(times)]
         return answers[-1]
 
 
 @pytest.fixture
-def bank(real_engine: Engine) -> Iterator[Bank]:
+def bank(real_engine: Engine) -> Bank:
     return Bank(real_engine.url)
 
 
