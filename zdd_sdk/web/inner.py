@@ -98,7 +98,7 @@ class _Capture:
         passing: a router within has a capture of its own, so this one lets everything pass.
     """
 
-    __slots__ = ("_body", "_exchange", "_flight", "_send", "_start", "_started", "passing")
+    __slots__ = ("_body", "_exchange", "_flight", "_left", "_send", "_start", "_started", "passing")
 
     def __init__(self, exchange: Exchange, send: Send) -> None:
         self._exchange = exchange
@@ -107,6 +107,7 @@ class _Capture:
         self._body: Message | None = None
         self._flight: asyncio.Future[None] | None = None
         self.passing = False
+        self._left = False
         self._started = False
 
     async def __call__(self, message: Message) -> None:
@@ -170,8 +171,12 @@ class _Capture:
         if self._flight is None:
             return
         try:
-            await asyncio.wait({self._flight}, timeout=_HOLD_AFTER_RETURN if self._exchange.held else None)
-            if self._exchange.held and not self._flight.done():
+            done: set[asyncio.Future[None]] = set()
+            while not (done or self._left):  # the store bounds the leave itself
+                done, _ = await asyncio.wait(
+                    {self._flight}, timeout=_HOLD_AFTER_RETURN if self._exchange.held else None
+                )
+            if self._exchange.held and not done:
                 _log.error("%s %s: a hold was never released", self._exchange.method, self._exchange.path)
         finally:
             # Also if this request is cancelled: its flight goes on alone, and must not wait for ever.
@@ -181,6 +186,7 @@ class _Capture:
 
     async def _depart(self, start: Message, body: Message) -> None:
         answer = await leave(self._exchange, self._exchange.participants)
+        self._left = True
         await self._released()
         if answer is not None:
             await send_answer(self._send, answer, head=self._exchange.method == "HEAD")
