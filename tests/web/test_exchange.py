@@ -79,7 +79,10 @@ def test_held_bytes_wait_for_the_commit_and_the_leave(late: bool) -> None:
         part.use(exchange, exchange.hold())
         exchange.after_commit(lambda: client.events.append("commit"))
         await route()(scope, receive, send)
-        await asyncio.sleep(0.01)
+        for _ in range(1 if late else 500):
+            await asyncio.sleep(0.01)
+            if len(client.events) > 1:
+                break
         client.events.append("dependency closed")
 
     client = build(app, part, store=store)
