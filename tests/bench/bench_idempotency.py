@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 import uuid
@@ -166,7 +167,9 @@ def _peers(options: argparse.Namespace, found: Databases, redis: str) -> list[st
     print(f"{'':<28}{HEAD}")
     for name in installed():
         plan = Plan(min(options.killed, options.control), options.size, (*PEER_POINTS, RANDOM))
-        print(f"{name:<28}{asyncio.run(peer(name, plan, found, redis)).row()}", flush=True)
+        tally = asyncio.run(peer(name, plan, found, redis))
+        print(f"{name:<28}{tally.row()}")
+        print(f"{'':<28}answers: " + ", ".join(f"{kind} {number:,}" for kind, number in tally.told.items()), flush=True)
     return []
 
 
@@ -198,7 +201,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", type=int, default=500, metavar="N", help="the same of a control, at most (500)")
     parser.add_argument("--size", type=int, default=50, metavar="N", help="requests in flight at a kill (50)")
     parser.add_argument("--database", choices=("postgresql", "sqlite"), default="postgresql")
-    wrong = measure(parser.parse_args(words))
+    options = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left behind
+    wrong = measure(options)
     print("\n".join(f"not as claimed: {line}" for line in wrong) or "all is as we claim")
     return int(bool(wrong))
 
