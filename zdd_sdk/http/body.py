@@ -26,6 +26,7 @@ MAX_KEPT = 1024 * 1024
 
 _FORM = "application/x-www-form-urlencoded"
 _GZIP = frozenset({"gzip", "x-gzip"})
+_PIECE, _MEMBER = 16 * 1024, 1024
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
@@ -157,6 +158,13 @@ _LONGEST = 20
 
 
 def _number(text: str) -> msgspec.Raw:
+    if len(text) < _LONGEST and "." in text and not ("e" in text or "E" in text or "0.0000" in text):
+        short = text.rstrip("0").rstrip(".")  # most of them, ten times as fast
+        return msgspec.Raw(b"0" if short == "-0" else short.encode())
+    return _exactly(text)
+
+
+def _exactly(text: str) -> msgspec.Raw:
     try:
         value = _exact.create_decimal(text).normalize(_exact)
     except ArithmeticError:
@@ -176,7 +184,10 @@ def _is_json(media_type: str) -> bool:
 def _boundary(content_type: str) -> str | None:
     header = Message()
     header["content-type"] = content_type
-    boundary = header.get_boundary()
+    try:
+        boundary = header.get_boundary()
+    except ValueError:  # in an encoding that cannot be decoded
+        return None
     return boundary if boundary and boundary.isascii() else None
 
 
@@ -185,7 +196,8 @@ class _Inflated:
 
     Args:
         body: takes it.
-        most: bytes of it; what is sent may be a thousandth of what it becomes.
+        most: bytes of it; what is sent may be a thousandth of what it becomes. Each member counts as `_MEMBER`
+            more, as it costs what so many bytes do, and what lies behind it is copied.
     """
 
     __slots__ = ("_left", "_stream", "body")
@@ -203,14 +215,19 @@ class _Inflated:
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; ``False``: they are no gzip, or too much lies in them."""
         try:
-            while chunk and self._left >= 0:
-                chunk = self._take(chunk)
+            for at in range(0, len(chunk), _PIECE):
+                rest = chunk[at : at + _PIECE]
+                while rest and self._left >= 0:
+                    rest = self._take(rest)
         except zlib.error:
             return False
         return self._left >= 0
 
     def _take(self, chunk: bytes) -> bytes:
         if self._stream.eof:
+            self._left -= _MEMBER
+            if self._left < 0:
+                return b""
             self._stream = zlib.decompressobj(_GZIP_WINDOW)
         inflated = self._stream.decompress(chunk, self._left + 1)
         self._left -= len(inflated)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zdd_sdk.http import body
 from zdd_sdk.http.body import Content, RequestBody, canonical_json
 from zdd_sdk.store import finish
 
@@ -224,3 +225,8 @@ def test_whole_reads_the_rest_once():
     body.feed(b"ab")
     assert finish(body.whole()) == finish(body.whole()) == content("text/plain", b"abcd")
     assert asked == [1]
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,18})\.[0-9]{1,12}", fullmatch=True))
+def test_the_short_way_to_write_a_number_is_the_exact_one(text: str):
+    assert bytes(body._number(text)) == bytes(body._exactly(text))

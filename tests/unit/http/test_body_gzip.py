@@ -78,3 +78,12 @@ def test_a_bomb_takes_neither_memory_nor_time() -> None:
     tracemalloc.stop()
     assert most < 6 * MAX_KEPT
     assert found.digest == content("a/b", bomb).digest
+
+
+def test_many_empty_members_are_not_looked_into() -> None:
+    """Each costs a window of 32 KiB and a copy of what lies behind it: 10 MB of them would take minutes."""
+    empty = zipped(b"")
+    few, many = zipped(BODY) + 1_000 * empty, zipped(BODY) + 1_100 * empty
+    assert content(JSON, few, encoding="gzip") == content(JSON, BODY), "control"
+    found = content(JSON, many, encoding="gzip")
+    assert (found.length, found.canonical()) == (len(many), None)
