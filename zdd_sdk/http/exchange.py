@@ -105,11 +105,14 @@ class Exchange:
         status: status of the answer, 0 until it is known.
         response_headers: headers parts want on the answer, added before its first byte.
         parts: state of each participant by name.
-        participants: the parts, in their fixed order; set by the driver.
+        participants: the parts, in their fixed order; set by the driver. None once the request is over.
         awaits_commit: database glue sets it where the commit comes after the route's answer; a held
             answer then waits for `committed`, at the latest for the route's return.
         commit_observed: the application's commit has been seen (or there is none to wait for).
-        adrift: the request was cancelled, and its route goes on alone: nobody above it will see how it ends.
+        under_way: the route of a request with an ``Idempotency-Key`` is at work and has not answered: what others
+            answer in its place, such as a middleware that has waited long enough, says nothing of its outcome.
+        adrift: the request was cancelled, or answered by others, and its route goes on alone: nobody above it will see
+            how it ends.
     """
 
     __slots__ = (
@@ -132,6 +135,7 @@ class Exchange:
         "status",
         "store",
         "surface",
+        "under_way",
     )
 
     def __init__(
@@ -149,6 +153,7 @@ class Exchange:
         self.participants: Sequence[Participant] = ()
         self.awaits_commit = False
         self.commit_observed = False
+        self.under_way = False
         self.adrift = False
         self._headers = headers
         self._final_bytes: list[Callable[..., object]] = []

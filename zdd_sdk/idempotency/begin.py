@@ -16,6 +16,9 @@ from zdd_sdk.errors import (
     IdempotencyOutcomeUnknown,
     IdempotencyTooNew,
     IdempotencyUnavailable,
+    RecordSealed,
+    RecordTooNew,
+    RecordUndecodable,
     StoreReplyError,
     StoreUnavailable,
 )
@@ -175,15 +178,18 @@ class Claimer:
         answer = verdict.answer
         if answer is None and transaction is not None:
             row = await transaction.find(claim.names)
-            answer = decode(row.answer, None) if row is not None else None
+            answer = _kept(row) if row is not None else None
         return await self._answer(claim, answer)
 
     async def _found(self, claim: Claim, row: GuardRow, store: Store | None) -> StoredAnswer:
         """The effect of an earlier run is in the database: tell Redis, and answer what is kept."""
-        if not set(row.fingerprint.split()) & set(claim.fingerprints):
+        try:
+            if not set(row.fingerprint.split()) & set(claim.fingerprints):
+                self._refuse(Mismatch())
+            answer = _kept(row)
+        except BaseException:
             await self._settler.give_up(claim, store)
-            self._refuse(Mismatch())
-        answer = decode(row.answer, None)
+            raise
         self._settler.live.remove(claim)
         if not claim.offline and store is not None:
             await self._settler.tell(self._settler.complete(claim, answer), store)
@@ -249,6 +255,20 @@ class Claimer:
             GuardRow(name, claim.generation, fingerprint, operation.name, self._release, operation.retention)
             for name in claim.names
         ]
+
+
+def _kept(row: GuardRow) -> StoredAnswer | None:
+    """Return the answer in a row; one in ruins was not kept.
+
+    Raises:
+        IdempotencyTooNew: a newer release wrote it.
+    """
+    try:
+        return decode(row.answer, None)
+    except (RecordTooNew, RecordSealed) as error:
+        raise IdempotencyTooNew(str(error)) from error
+    except RecordUndecodable:
+        return None
 
 
 def _granted(verdict: Verdict) -> bool:

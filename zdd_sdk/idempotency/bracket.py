@@ -239,6 +239,9 @@ class _Run:
         """Claim the key; return the answer of the first run, if there was one."""
         bracket, exchange = self._bracket, self._exchange
         part = bracket.part
+        if exchange is not None and part not in exchange.participants:
+            message = f"{bracket.operation.name} belongs to another service than this request, or the request is over"
+            raise IdempotencyError(message)
         if exchange is not None and part.name in exchange.parts:
             message = f"{bracket.operation.name} runs inside another idempotent endpoint; give it a key= of its own"
             raise IdempotencyError(message)
@@ -316,6 +319,7 @@ class _Run:
         finally:
             if error is not None:
                 self._held.refused = isinstance(error, ZddError)
+                self._held.raised = True
                 self._held.cut = "" if isinstance(error, Exception) else self._bracket.why_cut
                 self._held.status = 0 if self._exchange is not None else 500
 

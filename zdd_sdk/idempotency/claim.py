@@ -70,7 +70,8 @@ class Claim:
         transaction: where the guard row went.
         lost: another has taken over.
         nothing_done: the operation said so.
-        refused: an error of ours came out of the operation.
+        raised: an error came out of the operation.
+        refused: it was one of ours.
         cut: the operation was broken off, and why.
         status: of the answer, once known; 500 if a plain function raised.
         whole: the answer came in one piece.
@@ -93,6 +94,7 @@ class Claim:
     transaction: GuardedTransaction | None = None
     lost: bool = False
     nothing_done: bool = False
+    raised: bool = False
     refused: bool = False
     cut: str = ""
     status: int = 0
@@ -113,6 +115,7 @@ class Claim:
                 answered=self.answer is not None,
                 whole=self.whole,
                 nothing_done=self.nothing_done,
+                failed=self.raised and not self.whole,
                 refused=self.refused,
                 cut=self.cut,
             )

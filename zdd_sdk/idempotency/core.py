@@ -142,7 +142,7 @@ class Idempotency:
     def leaving(self, exchange: Exchange) -> Sequence[Call[Any]]:
         """Say what the leave has to ask: one call that settles the key; nothing where none was claimed."""
         claim: Claim | None = exchange.parts.get(self.name)
-        if claim is None or claim.hold is None:
+        if claim is None or claim.hold is None or exchange.under_way:
             return ()
         claim.status = claim.status or exchange.status
         self._settler.end(claim)

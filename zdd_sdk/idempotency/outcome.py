@@ -35,6 +35,7 @@ class Ending:
         answered: the whole answer is known and not too large, so that it can be kept.
         whole: it came in one piece, so that a commit was to be seen before it; a stream's comes later.
         nothing_done: the operation said that it had no effect.
+        failed: an error came out of it, and what was answered in its place is not the operation's own.
         refused: an error of ours came out of it, which is never an answer to keep.
         cut: it did not end by itself, and why: a short word.
     """
@@ -44,6 +45,7 @@ class Ending:
     answered: bool = True
     whole: bool = True
     nothing_done: bool = False
+    failed: bool = False
     refused: bool = False
     cut: str = ""
 
@@ -96,6 +98,6 @@ def _guarded(ending: Ending, *, said: bool) -> Outcome:
 
 
 def _unsafe(ending: Ending, *, said: bool, store: bool) -> Outcome:
-    if said or (store and ending.status >= _SERVER_ERROR):
+    if (said and not ending.failed) or (store and ending.status >= _SERVER_ERROR):
         return Outcome("complete", answer=ending.answered)
     return _RELEASE if ending.status in _NOT_BEGUN else Outcome("hold", why=ending.cut or f"failed-{ending.status}")

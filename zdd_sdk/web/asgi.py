@@ -73,9 +73,11 @@ class ExchangeHalf:
         except ZddError as error:
             await _answer_problem(exchange, departing, error)
         finally:
-            # A route may end without an answer, too: Django's does where the client has gone.
-            if exchange.held and not exchange.adrift:
+            exchange.adrift = exchange.adrift or exchange.under_way
+            if not exchange.adrift:
+                # A route may end without an answer, too: Django's does where the client has gone.
                 await give_up(exchange)
+                exchange.participants = ()
             exchange_variable.reset(token)
 
 

@@ -53,7 +53,7 @@ class InnerHalf:
             return
         exchange.surface = self._surface(scope) if self._surface else None
         # Whoever hangs up must not cancel what may have had its effect: it goes on, and its outcome is kept.
-        await _beyond_cancel(exchange, self._handle(exchange, scope, receive, send))
+        await _beyond_cancel(exchange, self._handle(exchange, scope, receive, _answering(exchange, send)))
 
     async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         around: tuple[Exchange, _Capture] | None = scope.get("zdd.capture")
@@ -185,6 +185,7 @@ class _Capture:
         self._flight.result()
 
     async def _depart(self, start: Message, body: Message) -> None:
+        self._exchange.under_way = False
         answer = await leave(self._exchange, self._exchange.participants)
         self._left = True
         await self._released()
@@ -202,6 +203,17 @@ class _Capture:
             await free.wait()
 
 
+def _answering(exchange: Exchange, send: Send) -> Send:
+    """Note with a route's first message that it has answered."""
+
+    async def answering(message: Message) -> None:
+        exchange.under_way = False
+        await send(message)
+
+    exchange.under_way = True
+    return answering
+
+
 async def _beyond_cancel(exchange: Exchange, flow: Coroutine[Any, Any, None]) -> None:
     running = asyncio.ensure_future(_attended(exchange, flow))
     _flights.add(running)
@@ -217,10 +229,10 @@ async def _attended(exchange: Exchange, flow: Coroutine[Any, Any, None]) -> None
     """Run a route to its end, and settle it here if nobody is left above who could."""
     try:
         await flow
-    except BaseException:
+    finally:
+        exchange.under_way = False
         if exchange.adrift:
             await give_up(exchange)
-        raise
 
 
 def _landed(flight: asyncio.Future[None]) -> None:

@@ -35,7 +35,7 @@ async def leave(exchange: Exchange, participants: Sequence[Participant]) -> Answ
         it was asked to keep.
     """
     departure = _Departure(exchange, participants)
-    if exchange.wants_leave:
+    if exchange.wants_leave and not exchange.under_way:
         await (departure.begin() if exchange.store is None else exchange.store.shield(departure.begin()))
     wanted = departure.wanted()
     if wanted and exchange.store is not None:
@@ -101,6 +101,7 @@ class _Departure:
         except ZddError as error:  # a reply that cannot be read: whose, the store does not say
             for part, _ in wanted:
                 self._drop(part, error)
+                part.unavailable(self._exchange, StoreUnavailable(str(error), sent=True))
             return
         for part, calls in wanted:
             self._left(part, results[: len(calls)])
