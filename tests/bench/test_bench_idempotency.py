@@ -60,4 +60,5 @@ def test_what_is_not_as_claimed_is_said(name, answer, again, found, wrong):
 
     tally = count([asyncio.run(made())], {"k": found[0]}, {"k": found[1]})
     assert judge(name, tally, {"done": 1}) == wrong
-    assert judge(name, tally, {"done": 1, "told": 0}) == ["nobody was killed at 'told'", *wrong]
+    missed = [] if name.endswith("control") else ["nobody was killed at 'told'"]
+    assert judge(name, tally, {"done": 1, "told": 0}) == missed + wrong

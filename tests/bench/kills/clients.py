@@ -21,6 +21,9 @@ ATTEMPTS = 60
 PATIENCE = 60.0
 """Seconds for one attempt; attempts of one order."""
 
+_AGAIN = 1.0
+"""Seconds between two kills of a wave that has not come together."""
+
 _LATEST = 0.05
 """Seconds into a wave before it is killed at random, at most; it is when a random number of it has been answered."""
 
@@ -155,9 +158,9 @@ class Waves:
         await asyncio.sleep(0.0 if crash else self._chance.uniform(0.0, _LATEST))
         while len(waiting) > left and time.monotonic() < end:
             _, waiting = await asyncio.wait(waiting, timeout=self._gather, return_when=asyncio.FIRST_COMPLETED)
-        if waiting:
+        while waiting:  # more than once: whom it meets may have died already, and the next one has the rest of the wave
             self._served.kill()
-            await asyncio.wait(waiting)
+            _, waiting = await asyncio.wait(waiting, timeout=_AGAIN)
         return wave
 
     async def _follow(self, order: Order) -> None:

@@ -14,6 +14,9 @@ __all__ = ["HEAD", "Tally", "count"]
 CERTAIN = ("done", "outcome-committed")
 """Answers that say that there is an effect."""
 
+ANSWERS = (*CERTAIN, "outcome-unknown")
+"""Those, and the one that says that nobody knows: no client asks again."""
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -80,13 +83,13 @@ def count(orders: Sequence[Order], effects: Mapping[str, int], calls: Mapping[st
         unknown_done=sum(effects.get(order.key, 0) > 0 for order in unknown),
         no_bytes=said["outcome-committed"],
         changed=sum(_changed(order) for order in orders),
-        stuck=sum(order.told not in (*CERTAIN, "outcome-unknown") for order in orders),
+        stuck=sum(order.told not in ANSWERS for order in orders),
         told=said,
     )
 
 
 def _changed(order: Order) -> bool:
-    if order.answer is None or order.again is None:
+    if order.answer is None or order.again is None or order.told not in ANSWERS:
         return False
     return (order.answer.status, order.answer.body) != (order.again.status, order.again.body)
 
