@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.kills.clients import Order, once
-from tests.bench.kills.surroundings import Databases, downstream, environ
+from tests.bench.kills.surroundings import Databases, Downstream, downstream, environ
 from tests.servers.start import ZDD, free_port, starting
 from tests.servers.uvicorn.harness import Server
 
@@ -65,18 +65,25 @@ async def handover(framework: str, found: Databases, redis: str) -> Waits:
         around = environ(framework, found, redis, port, f"{LEASE}s")
         with _release(framework, around) as after:
             await once(after.port, "/external", Order(uuid.uuid4().hex))
-            found_waits = []
+            waits = []
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with _release(framework, around) as before:
-                    order, begun = Order(uuid.uuid4().hex), Order("")
-                    begun.key = order.key
-                    slow = asyncio.create_task(once(before.port, "/external", begun, attempts=1, x_seconds=SLOW))
-                    await called.heard_of[order.key].wait()
-                    os.killpg(before.process.pid, number) if number == signal.SIGKILL else before.signal(number)
-                    await asyncio.to_thread(before.wait, 60)
-                    found_waits.append(await _until_answered(after.port, order))
-                    await slow
-    return Waits(*found_waits)
+                    key = uuid.uuid4().hex
+                    await _cut_off(before, key, called, number)
+                    waits.append(await _until_answered(after.port, Order(key)))
+    return Waits(*waits)
+
+
+async def _cut_off(before: Server, key: str, called: Downstream, number: signal.Signals) -> None:
+    """Send a request that takes too long, and end its server meanwhile."""
+    slow = asyncio.create_task(once(before.port, "/external", Order(key), attempts=1, x_seconds=SLOW))
+    await called.heard_of[key].wait()
+    if number == signal.SIGKILL:
+        os.killpg(before.process.pid, number)
+    else:
+        before.signal(number)
+    await asyncio.to_thread(before.wait, 60)
+    await slow
 
 
 async def _until_answered(port: int, order: Order) -> float:

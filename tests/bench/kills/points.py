@@ -18,9 +18,9 @@ from typing import Any
 from zdd_sdk.http import Exchange, current_exchange
 from zdd_sdk.idempotency.begin import Claimer
 from zdd_sdk.idempotency.core import Idempotency
-from zdd_sdk.store import finish, may_suspend
+from zdd_sdk.store import may_suspend
 
-__all__ = ["HEADER", "POINTS", "RANDOM", "arm", "reach", "stop_at", "waits_at"]
+__all__ = ["HEADER", "POINTS", "RANDOM", "arm", "reach", "waits_at"]
 
 HEADER = "x-crash"
 RANDOM = "random"
@@ -52,11 +52,6 @@ async def reach(point: str, exchange: Exchange | None = None) -> None:
     exchange = exchange or current_exchange()
     if exchange is not None and waits_at(exchange.header(HEADER), point):
         await asyncio.sleep(_FOREVER) if may_suspend() else time.sleep(_FOREVER)  # noqa: ASYNC251 - not on a loop
-
-
-def stop_at(point: str) -> None:
-    """Get to a point in a thread."""
-    finish(reach(point))
 
 
 def arm() -> None:
