@@ -12,7 +12,7 @@ def create(order: Order, user: User, session: Session) -> Order:
 from zdd_sdk.errors import MissingExtra
 
 try:
-    import sqlalchemy as _sqlalchemy  # noqa: F401 - only to say what is missing
+    import sqlalchemy.ext.asyncio as _sqlalchemy  # noqa: F401 - only to say what is missing; needs greenlet
 except ImportError as error:
     _missing = MissingExtra("zdd_sqlalchemy", "sqlalchemy")
     raise _missing from error

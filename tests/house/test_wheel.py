@@ -78,6 +78,11 @@ def test_without_the_framework_one_sentence_names_the_extra(framework):
     assert f"pip install 'zdd-sdk[{framework}]'" in last
 
 
+def test_sqlalchemy_without_greenlet_names_the_extra_too() -> None:
+    result = python(BLOCKER.replace('"sqlalchemy"}', '"greenlet"}') % "sqlalchemy")
+    assert "pip install 'zdd-sdk[sqlalchemy]'" in result.stderr.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize("framework", ["fastapi", "flask", "sqlalchemy"])
 def test_control_with_the_framework_it_imports(framework):
     assert python(f"import zdd_{framework}").returncode == 0
