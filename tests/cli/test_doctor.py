@@ -149,6 +149,7 @@ CORS = ', allow_headers=["*"], expose_headers=["*"]'
         ({"cors": ""}, ("warn", "allow_headers lacks Idempotency-Key; expose_headers lacks Idempotency-Key-Lifetime")),
         ({"cors": CORS + ", allow_credentials=True"}, ("warn", "expose_headers lacks")),
         ({"effects": "unsafe"}, ("warn", "pay is unsafe")),
+        ({"effects": "db"}, ("fail", "needs a guard, and none is registered")),
         ({"said": ', retention="10s"'}, ("fail", "no longer than a lease")),
         ({"options": ', fleet={"enabled": False}'}, ("fail", "leases are not renewed")),
         ({"options": ', fleet={"pulse_mode": "request"}'}, ("fail", "leases are not renewed")),
@@ -173,6 +174,14 @@ def test_what_idempotent_operations_need(
     found = [finding for finding in findings if finding["topic"] in {"keys", "browsers"} and finding["level"] != "note"]
     assert [finding["level"] for finding in found][:1] == ([level] if level else [])
     assert not why or why in found[0]["text"]
+
+
+def test_what_only_works_within_a_request_is_no_application(deployment: Any, capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "shop_proxies.py").write_text(
+        "from flask import request\n" + SERVICE.format(options="", cors="", effects="external", said="")
+    )
+    assert main(["doctor", "shop_proxies:zdd"]) == 0
+    assert "expose_headers lacks" in capsys.readouterr().out
 
 
 def test_the_acl_line_has_what_durability_needs(deployment: Any, capsys: Any) -> None:

@@ -37,6 +37,9 @@ def examine_operations(zdd: ZeroDowntime) -> Iterator[Finding]:
             f"leases are not renewed without a steady pulse: what takes longer than {settings.lease:g} s loses its key"
         )
         yield Finding("fail", _TOPIC, text, "set idempotency.lease above the longest operation, or let the fleet pulse")
+    if not zdd.idempotency.guards and any(bracket.operation.effects == "db" for bracket in zdd.brackets):
+        text = 'effects="db" needs a guard, and none is registered: the service will refuse to serve'
+        yield Finding("fail", _TOPIC, text, "register the session of your database with zdd_sqlalchemy.guard")
     for operation in (bracket.operation for bracket in zdd.brackets):
         if operation.retention <= settings.lease:
             text = f"{operation.name} is remembered for {operation.retention:g} s, no longer than a lease"

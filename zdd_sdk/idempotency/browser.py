@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from inspect import getattr_static
 from typing import Any
 
 __all__ = ["READ", "SENT", "cors_gap", "cors_gaps"]
@@ -32,14 +33,14 @@ def cors_gap(allowed: Iterable[str], exposed: Iterable[str], *, credentials: boo
 
 
 def cors_gaps(app: object) -> Iterator[str]:
-    """Yield what the CORS middleware of a Starlette or Flask application lacks; of any other object nothing."""
-    for entry in getattr(app, "user_middleware", ()):
+    """Yield what the CORS middleware of a Starlette or Flask application lacks; of other objects nothing."""
+    for entry in getattr_static(app, "user_middleware", ()):
         if getattr(entry.cls, "__name__", "") == "CORSMiddleware":
             said = entry.kwargs
             credentials = bool(said.get("allow_credentials"))
             if gap := cors_gap(said.get("allow_headers", ()), said.get("expose_headers", ()), credentials=credentials):
                 yield f"CORSMiddleware: {gap}"
-    after: Any = getattr(app, "after_request_funcs", {})
+    after: Any = getattr_static(app, "after_request_funcs", {})
     for function in after.get(None, ()):
         if function.__module__.startswith("flask_cors."):
             # Flask-CORS keeps its resources nowhere else.
