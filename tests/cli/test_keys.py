@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -95,6 +97,32 @@ def test_purge_forgets_and_what_is_not_there_is_said(bank: Bank, capsys: pytest.
     assert bank.transfer("k-1") == 2
 
 
+def test_nothing_found_says_where_it_was_looked_for(bank: Bank, capsys: pytest.CaptureFixture[str]) -> None:
+    where = "in service 'bank', environment 'test'"
+    for words in (["show", "another"], ["purge", "another"], ["resolve", "another", "--done"]):
+        assert bank.run(*words) == 1
+        assert where in capsys.readouterr().out
+    assert bank.run("purge", "k-1", "--operation", "transfers.create") == 0
+    assert bank.run("list-unknown") == 0
+    assert f"none {where}" in capsys.readouterr().out
+
+
+def test_the_service_may_be_named_after_options(
+    bank: Bank, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("a_bank")
+    monkeypatch.setitem(sys.modules, "a_bank", module)
+    monkeypatch.setattr(module, "zdd", bank.zdd, raising=False)
+    words = ["keys", "show", "k-1", "--operation", "transfers.create"]
+    for said in ([*words, "a_bank:zdd"], [*words[:3], "a_bank:zdd", *words[3:]]):
+        assert main(said) == 0
+        assert "unknown" in capsys.readouterr().out
+    for wrong in (["a_bank:zdd", "more"], ["a_bank:zdd", "--more"], ["--more"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, *wrong])
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
 def test_the_list_survives_pages_and_takes_off_what_is_over(bank: Bank, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(250):
         bank.fails = number % 2 == 0
@@ -109,3 +137,10 @@ def test_cost_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert 300 < cost["record"] < 2000
     assert 4096 < cost["body"] < 8192
     assert cost["memory"] == pytest.approx(100 * (cost["record"] * 86_400 + cost["body"] * 900), rel=0.01)
+
+
+@pytest.mark.parametrize("words", [("--body", "4 KX"), ("--retention", "1 year"), ("--body-ttl", "-1s")])
+def test_cost_says_what_it_cannot_read(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["cost", *words])
+    assert f"argument {words[0]}: " in capsys.readouterr().err

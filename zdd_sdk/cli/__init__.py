@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None, *, service: ZeroDowntime | None = No
             says counts, too.
     """
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    parser = _parser(words[0] if words else "")
-    options = parser.parse_args(words)
+    options = _parse(words)
     try:
         with _within(service):
             return int(options.run(options))
@@ -47,6 +46,22 @@ def _within(service: ZeroDowntime | None) -> AbstractContextManager[None]:
     from zdd_sdk.cli.service import within
 
     return within(service)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Take the service's name where it stands behind options, too, which argparse by itself does not."""
+    parser = _parser(words[0])
+    options, rest = parser.parse_known_args(words)
+    if (
+        len(rest) == 1
+        and not rest[0].startswith("-")
+        and getattr(options, "service_last", False)
+        and not options.service
+    ):
+        options.service = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _version() -> str:

@@ -8,10 +8,11 @@ import os
 from dataclasses import asdict, dataclass
 
 from zdd_sdk.cli.service import read_settings
+from zdd_sdk.cli.units import seconds, size
 from zdd_sdk.idempotency.answer import StoredAnswer
 from zdd_sdk.idempotency.calls import IdempotencyCalls
 from zdd_sdk.settings import IdempotencySettings, StoreSettings
-from zdd_sdk.settings.units import format_duration, parse_duration, parse_size
+from zdd_sdk.settings.units import format_duration, format_size
 from zdd_sdk.store import Call, Keys, Store, finish
 from zdd_sdk.store.connect import Stores
 from zdd_sdk.store.engine import start_engine
@@ -42,22 +43,24 @@ class Cost:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``zdd cost``."""
     parser.add_argument("--rate", type=float, default=10.0, help="keys per second (default: 10)")
-    parser.add_argument("--body", default="1KiB", help="size of an answer (default: 1KiB), as if incompressible")
-    parser.add_argument("--retention", help="default: idempotency.retention")
-    parser.add_argument("--body-ttl", help="default: idempotency.body_ttl")
+    parser.add_argument(
+        "--body", type=size, default="1KiB", help="size of an answer (default: 1KiB), as if incompressible"
+    )
+    parser.add_argument("--retention", type=seconds, help="default: idempotency.retention")
+    parser.add_argument("--body-ttl", type=seconds, help="default: idempotency.body_ttl")
     parser.add_argument("--json", action="store_true", help="machine-readable")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure on an engine of its own, and print."""
     settings = read_settings().values.idempotency
-    retention = settings.retention if options.retention is None else parse_duration(options.retention)
-    body_ttl = settings.body_ttl if options.body_ttl is None else parse_duration(options.body_ttl)
+    retention = settings.retention if options.retention is None else options.retention
+    body_ttl = settings.body_ttl if options.body_ttl is None else options.body_ttl
     with start_engine("real") as engine:
         stores = Stores(StoreSettings(redis_url=engine.url), Keys("cost", "cost"))
         try:
             empty = finish(measure(stores.blocking, settings, 0))
-            whole = finish(measure(stores.blocking, settings, parse_size(options.body)))
+            whole = finish(measure(stores.blocking, settings, options.body))
         finally:
             stores.close()
     memory = options.rate * (empty * retention + (whole - empty) * min(body_ttl, retention))
@@ -66,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(asdict(cost), indent=2))
         return 0
     print(f"a record          {cost.record:>10,} bytes, kept for {format_duration(retention)}")
-    print(f"a body of {options.body:<8}{cost.body:>10,} bytes, kept for {format_duration(body_ttl)}")
+    print(f"a body of {format_size(options.body):<8}{cost.body:>10,} bytes, kept for {format_duration(body_ttl)}")
     print(f"{options.rate:g} keys/s {'':<10}{cost.memory / _MIB:>10,.0f} MiB of Redis")
     return 0
 

@@ -8,8 +8,8 @@ import sys
 import time
 
 from zdd_sdk.cli.service import read_settings
+from zdd_sdk.cli.units import seconds
 from zdd_sdk.lifecycle import InstanceDirectory, find_instances, search_roots
-from zdd_sdk.settings.units import parse_duration
 
 __all__ = ["HELP", "arguments", "run"]
 
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--instance", metavar="NAME", help="name of the instance (needed if several run here)")
     which.add_argument("--all", action="store_true", help="every instance found")
     parser.add_argument(
-        "--wait", type=_duration, nargs="?", default=0.0, const=math.inf, metavar="SECONDS",
+        "--wait", type=seconds, nargs="?", default=0.0, const=math.inf, metavar="SECONDS",
         help="return once drain_lag has passed and no request is in flight, or once it is gone; after so long at most",
     )  # fmt: skip
 
@@ -44,13 +44,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _counted(processes: int) -> str:
     return f"{processes} process{'' if processes == 1 else 'es'}"
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _explain(found: list[InstanceDirectory], chosen: list[InstanceDirectory]) -> None:

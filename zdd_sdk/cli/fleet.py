@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from zdd_sdk.cli.service import quiet, read_settings
+from zdd_sdk.cli.units import seconds
 from zdd_sdk.errors import FleetTimeout, SettingsError, StoreUnavailable
 from zdd_sdk.fleet import FleetView, InstanceRow, ReleaseRow, WorkerRow
 from zdd_sdk.fleet.survey import Comparison, Survey, Wanted, compare_settings, look, many, matches, wait_for
 from zdd_sdk.fleet.watch import Timing
 from zdd_sdk.lifecycle import find_instances, search_roots
 from zdd_sdk.settings import Loaded, production_marker
-from zdd_sdk.settings.units import parse_duration
 from zdd_sdk.store import Keys, Store, finish
 
 __all__ = ["HELP", "arguments", "run"]
@@ -107,7 +107,7 @@ def _wait_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ready", type=_count, help="how many instances of it must be ready (default: 1)")
     parser.add_argument("--gone", metavar="RELEASE", help="of this release nobody may be left")
     parser.add_argument("--role", help="count only instances of this role for --ready (default: all)")
-    parser.add_argument("--timeout", type=_seconds, default=_DEFAULT_TIMEOUT, help="such as 120 or 2m (default: 120s)")
+    parser.add_argument("--timeout", type=seconds, default=_DEFAULT_TIMEOUT, help="such as 120 or 2m (default: 120s)")
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
@@ -122,13 +122,6 @@ def _count(text: str) -> int:
         message = "must be at least 1"
         raise argparse.ArgumentTypeError(message)
     return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 Ask = Callable[[Callable[[Store, Keys], Coroutine[Any, Any, T]]], T]

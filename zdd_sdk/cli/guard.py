@@ -54,6 +54,9 @@ def _purge(options: argparse.Namespace) -> int:
     table = glue.guard_table(sqlalchemy.MetaData(), name=options.table, schema=options.schema)
     try:
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+        if engine.dialect.is_async:
+            message = f"zdd guard purge: {engine.driver} is asynchronous; name another driver of the database in --url"
+            raise SettingsError(message)
         count = glue.purge(engine, table=table, batch=options.batch)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         message = f"zdd guard purge: {str(error).splitlines()[0]}"

@@ -89,13 +89,13 @@ async def _look(options: argparse.Namespace, zdd: ZeroDowntime, store: Store) ->
 
 async def _show(options: argparse.Namespace, zdd: ZeroDowntime, store: Store) -> int:
     found = await _look(options, zdd, store)
-    _print([_row(name, shown) for name, shown in found], as_json=options.json)
+    _print([_row(name, shown) for name, shown in found], zdd, as_json=options.json)
     return int(not found)
 
 
 async def _list_unknown(options: argparse.Namespace, zdd: ZeroDowntime, store: Store) -> int:
     rows = [_row(name, shown) async for name, shown in _unknown(zdd, store)]
-    _print(rows, as_json=options.json)
+    _print(rows, zdd, as_json=options.json)
     return 0
 
 
@@ -137,7 +137,8 @@ async def _resolve(options: argparse.Namespace, zdd: ZeroDowntime, store: Store)
     asked = [calls.resolve(name, record.generation, answer, by, done=options.done) for name, record in found]
     decided = await store.ask(*asked, *([calls.closed(*(name for name, _ in found))] if found else []))
     if not found or not all(decided[: len(found)]):
-        print("nothing was decided: there is no such key, it still runs, or somebody else was faster; look again")
+        reasons = f"there is no such key {_whose(zdd)}, it still runs, or somebody else was faster"
+        print(f"nothing was decided: {reasons}; look again")
         return 1
     print("decided: " + ("done, it is not run again" if options.done else "not done, the next request runs"))
     return 0
@@ -146,7 +147,7 @@ async def _resolve(options: argparse.Namespace, zdd: ZeroDowntime, store: Store)
 async def _purge(options: argparse.Namespace, zdd: ZeroDowntime, store: Store) -> int:
     calls, names = zdd.idempotency.calls, _names(options, zdd)
     gone = await store.ask(*(calls.purge(name) for name in names), calls.closed(*names))
-    print("forgotten" if any(gone[: len(names)]) else "there is no such key")
+    print("forgotten" if any(gone[: len(names)]) else f"there is no such key {_whose(zdd)}")
     return int(not any(gone[: len(names)]))
 
 
@@ -175,11 +176,15 @@ def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def _whose(zdd: ZeroDowntime) -> str:
+    return f"in service {zdd.settings.service!r}, environment {zdd.settings.environment!r}"
+
+
+def _print(rows: list[dict[str, Any]], zdd: ZeroDowntime, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     for row in rows:
         print("\n".join(f"{title:<11} {value}" for title, value in row.items() if value not in ("", None)), end="\n\n")
     if not rows:
-        print("none")
+        print(f"none {_whose(zdd)}")

@@ -29,6 +29,7 @@ def add_service(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:NAME",
         help="the ZeroDowntime your code builds, such as shop:zdd; without it, options given in code are not seen",
     )
+    parser.set_defaults(service_last=True)
 
 
 def find_service(place: str | None) -> ZeroDowntime:

@@ -7,7 +7,7 @@ import re
 __all__ = ["format_duration", "format_size", "parse_duration", "parse_size"]
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+_SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 _LONGEST = 36_500 * 86400.0
 """Seconds: a century. In milliseconds since 1970 what lies beyond would leave the numbers Redis' Lua keeps exact."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")

@@ -113,7 +113,14 @@ def test_the_command_deletes_them(database, capsys, monkeypatch):
     assert capsys.readouterr().out == "2 expired rows deleted\n"
 
 
-@pytest.mark.parametrize(("words", "message"), [([], "Give --url"), (["--url", "no url"], "Could not parse")])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Give --url"),
+        (["--url", "no url"], "Could not parse"),
+        (["--url", "sqlite+aiosqlite://"], "aiosqlite is asynchronous"),
+    ],
+)
 def test_the_command_says_what_it_lacks(words, message, capsys, monkeypatch):
     monkeypatch.delenv("DATABASE_URL", raising=False)
     assert main(["guard", "purge", *words]) == 2
