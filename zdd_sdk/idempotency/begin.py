@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -135,6 +136,7 @@ class Claimer:
             ours = [name for name, verdict in pairs if isinstance(verdict, Owned) or _granted(verdict)]
             if ours:
                 await self._settler.tell([self._settler.calls.release(name, claim.token) for name in ours], store)
+                claim.token = os.urandom(16)  # a release that is only told later must not meet the next attempt
             if isinstance(refused[0], Refused):
                 self._without(claim, refused[0])
                 return None

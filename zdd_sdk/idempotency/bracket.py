@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from zdd_sdk.errors import IdempotencyError, IdempotencyKeyMissing, ZddError
 from zdd_sdk.http import Answer, Exchange, current_exchange
 from zdd_sdk.http.body import KEY_HEADER
-from zdd_sdk.idempotency.answer import StoredAnswer, is_pair, keep
+from zdd_sdk.idempotency.answer import StoredAnswer, keep
 from zdd_sdk.idempotency.arguments import Arguments
 from zdd_sdk.idempotency.claim import Claim, Operation
 from zdd_sdk.idempotency.context import Context, context_variable
@@ -21,7 +21,8 @@ from zdd_sdk.idempotency.fingerprint import Fingerprints, FingerprintSpec
 from zdd_sdk.idempotency.guard import Enclosing
 from zdd_sdk.idempotency.key import check_age, parse_key
 from zdd_sdk.idempotency.results import Results
-from zdd_sdk.idempotency.scope import Scope
+from zdd_sdk.idempotency.said import read_said
+from zdd_sdk.idempotency.scope import Scope, to_bytes
 from zdd_sdk.store import Store, finish
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class Bracket(Generic[F]):
         """Return what child keys are made of; no secret is in it, so that they survive every rotation."""
         keys = self._zdd.keys
         words = [keys.service, keys.environment, self.operation.name, str(principal), key]
-        return hashlib.sha256("".join(f"{len(word)}:{word}" for word in words).encode()).digest()
+        return hashlib.sha256(to_bytes("".join(f"{len(word)}:{word}" for word in words))).digest()
 
 
 class _Run:
@@ -287,13 +288,8 @@ class _Run:
         return None if answer is None else keep(answer.status, answer.headers, answer.body)
 
     def _said(self, found: Any) -> StoredAnswer | None:
-        """Make one of what ``answer=`` or a probe has returned: the same, a stored answer, or a status and a result."""
-        if isinstance(found, StoredAnswer):
-            return found
-        if self._exchange is None or not is_pair(found):
-            return self._write(found)
-        answer = self._write(found[1])
-        return answer and answer.under(found[0])
+        """Make one of what ``answer=`` or a probe has returned."""
+        return read_said(found, self._write, plain=self._exchange is None)
 
     def known(self, answer: StoredAnswer) -> Any:
         """Return the answer of the first run as the framework, or the caller, wants it."""

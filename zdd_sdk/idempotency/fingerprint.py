@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import inspect
+import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -202,13 +203,20 @@ def _written(value: object, what: str) -> bytes:
     """Write a value as JSON, always the same for the same value."""
     try:
         plain = msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_plain)
-        return _encoder.encode(plain)
+        return _json(plain)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         message = (
             f"fingerprint: {what!r} is a {type(value).__name__}, which cannot be written as JSON ({error}); say what "
             f"counts with fingerprint=('{what}.id', …), or with a function of the bound arguments"
         )
         raise SettingsError(message) from error
+
+
+def _json(plain: Any) -> bytes:
+    try:
+        return _encoder.encode(plain)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say with an escape only
+        return json.dumps(plain, sort_keys=True).encode()
 
 
 def _plain(value: Any) -> Any:

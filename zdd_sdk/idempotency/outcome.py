@@ -11,7 +11,7 @@ from typing import Literal
 
 from zdd_sdk.idempotency.model import Effects
 
-__all__ = ["NEVER_STORED", "Ending", "OnError", "Outcome", "judge"]
+__all__ = ["NEVER_STORED", "Ending", "OnError", "Outcome", "is_outcome", "judge"]
 
 OnError = Literal["hold", "store"]
 """What an ``unsafe`` operation that fails leaves behind: an unknown outcome, or its 5xx as the answer (Stripe v1)."""
@@ -22,7 +22,7 @@ NEVER_STORED = frozenset({401, 403, 407, 408, 421, 425, 429, 503, 504})
 _NOT_BEGUN = frozenset({401, 403, 407, 421, 425, 429})
 """Those of them after which nothing can have happened."""
 
-_RETURNED, _ERROR, _SERVER_ERROR = 0, 400, 500
+_RETURNED, _SUCCESS, _ERROR, _SERVER_ERROR = 0, 200, 400, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ class Outcome:
 
 
 _RELEASE = Outcome("release")
+
+
+def is_outcome(status: int) -> bool:
+    """Whether an answer of this status says what has happened, so that it may be given again."""
+    return _SUCCESS <= status < _SERVER_ERROR and status not in NEVER_STORED
 
 
 def judge(effects: Effects, ending: Ending, *, on_error: OnError = "hold") -> Outcome:

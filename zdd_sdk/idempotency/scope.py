@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from zdd_sdk.errors import (
@@ -18,7 +20,9 @@ from zdd_sdk.errors import (
 from zdd_sdk.idempotency.paths import follow
 from zdd_sdk.secrets import Secrets
 
-__all__ = ["ANONYMOUS", "Principal", "Scope", "key_reader", "principal_reader"]
+__all__ = ["ANONYMOUS", "Principal", "Scope", "key_reader", "principal_reader", "to_bytes"]
+
+_log = logging.getLogger("zdd.idempotency")
 
 ANONYMOUS = "anonymous"
 """What has to be said where every caller shares one set of keys."""
@@ -50,9 +54,14 @@ class Scope:
             key: the text of the key.
         """
         parts = principal if isinstance(principal, tuple) else (principal,)
-        words = [*(str(part).encode() for part in parts), self._operation, key.encode()]
+        words = [*(to_bytes(str(part)) for part in parts), self._operation, to_bytes(key)]
         message = b"".join(b"%d:%b" % (len(word), word) for word in (b"%d" % len(parts), *words))
         return tuple(_text(hmac.digest(secret, message, hashlib.sha256)) for secret in self._keys)
+
+
+def to_bytes(text: str) -> bytes:
+    """Half a surrogate pair may come out of JSON, and is a name like any other."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _text(digest: bytes) -> str:
@@ -122,7 +131,10 @@ def key_reader(key: Principal, parameters: Sequence[str], operation: str) -> Cal
 
 
 def _empty(found: object) -> bool:
-    return found is None or found == "" or (isinstance(found, tuple) and (not found or None in found))
+    """Whether it is nobody: also a user object that says so, such as Django's ``AnonymousUser``."""
+    if isinstance(found, tuple):
+        return not found or any(map(_empty, found))
+    return found is None or found == "" or getattr(found, "is_authenticated", True) is False
 
 
 def _nameless(found: object) -> bool:
@@ -138,10 +150,17 @@ def _follow(path: str, parameters: Sequence[str], what: str) -> Callable[[Mappin
         message = f"{what}={path!r} begins at no parameter of the function ({', '.join(parameters)})"
         raise SettingsError(message)
 
+    @cache
+    def say() -> None:
+        _log.warning(
+            "%s=%r leads nowhere in a request; right if nobody was logged in, else correct the path", what, path
+        )
+
     def find(bound: Mapping[str, Any]) -> object:
         try:
             return follow(bound, (first, *rest))
         except LookupError:
+            say()
             return None
 
     return find
