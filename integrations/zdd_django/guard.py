@@ -19,7 +19,7 @@ from django.db.models.constants import OnConflict
 from django.db.transaction import get_connection
 
 from zdd_django.models import TABLE, Guard
-from zdd_sdk.errors import IdempotencyInProgress
+from zdd_sdk.errors import IdempotencyInProgress, IdempotencyNotGuarded
 from zdd_sdk.idempotency import GuardRow
 from zdd_sdk.store import may_suspend
 
@@ -46,6 +46,7 @@ _IN_ERROR = 3  # libpq's PQTRANS_INERROR
 _CONTENDED = frozenset({"55P03", "40001", "40P01", 1020, 1205, 1213})
 """Lock timeout, lost races and deadlocks: SQLSTATEs of PostgreSQL, numbers of MariaDB."""
 
+_MISSING = frozenset({"42P01", 1146})
 _SQLITE_BUSY = frozenset({5, 6})
 
 
@@ -245,6 +246,9 @@ def _contention() -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
+        if _lacks_table(error):
+            message = f"there is no table {TABLE!r} of guard rows in this database: run 'manage.py migrate zdd_django'"
+            raise IdempotencyNotGuarded(message) from error
         if not _contended(error):
             raise
         message = "another transaction holds this key, or the whole database; ask again"
@@ -255,5 +259,14 @@ def _contended(error: DatabaseError) -> bool:
     cause: Any = error.__cause__
     if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
         return code & 0xFF in _SQLITE_BUSY
-    said = {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *error.args[:1]}
-    return not said.isdisjoint(_CONTENDED)
+    return not _said(error).isdisjoint(_CONTENDED)
+
+
+def _lacks_table(error: DatabaseError) -> bool:
+    return not _said(error).isdisjoint(_MISSING) or "no such table" in str(error)
+
+
+def _said(error: DatabaseError) -> set[Any]:
+    """What PostgreSQL and MariaDB call it."""
+    cause: Any = error.__cause__
+    return {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *error.args[:1]}

@@ -88,6 +88,14 @@ class GuardRows:
             raise IdempotencyNotGuarded(message)
         return _INSERTS[dialect](self.table)
 
+    def missing(self) -> IdempotencyNotGuarded:
+        """Return the error of a database without the table."""
+        message = (
+            f"there is no table {self.table.fullname!r} of guard rows in this database: add it with your migrations "
+            "(zdd_sqlalchemy.guard_table(Base.metadata) for Alembic), or run what 'zdd guard sql' prints"
+        )
+        return IdempotencyNotGuarded(message)
+
     def find(self, connection: Connection, names: Sequence[str], *, lock: bool = True) -> GuardRow | None:
         """Return the row of one of the names that has not expired.
 

@@ -19,7 +19,7 @@ from zdd_sdk.http import current_exchange
 from zdd_sdk.idempotency import GuardRow
 from zdd_sdk.store import may_suspend
 from zdd_sqlalchemy.rows import GuardRows, in_progress
-from zdd_sqlalchemy.waits import brief_waits, is_contention
+from zdd_sqlalchemy.waits import brief_waits, is_contention, lacks_table
 from zdd_sqlalchemy.watch import INFO
 
 __all__ = ["SessionGuard"]
@@ -173,6 +173,8 @@ class SessionGuard:
             with brief_waits(connection, self._lock_timeout):
                 found = self._table.insert(connection, self._rows)
         except DBAPIError as error:
+            if lacks_table(error):
+                raise self._table.missing() from error
             if not is_contention(error):
                 raise
             raise in_progress() from None

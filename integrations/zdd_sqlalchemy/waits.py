@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ["brief_waits", "is_contention"]
+__all__ = ["brief_waits", "is_contention", "lacks_table"]
 
 _STATES = frozenset({"55P03", "40001", "40P01"})
 """PostgreSQL's lock_not_available, serialization_failure and deadlock_detected."""
 
 _CODES = frozenset({1205, 1213, 1020, 3572})
 """InnoDB's lock wait timeout, deadlock, a record changed since the snapshot (MariaDB 11.6), and NOWAIT."""
+
+_UNDEFINED_TABLE, _NO_SUCH_TABLE = "42P01", 1146
 
 
 @contextmanager
@@ -55,7 +57,18 @@ def _mysql(connection: Connection, seconds: float) -> Iterator[None]:
 
 def is_contention(error: DBAPIError) -> bool:
     """Whether a statement has failed because of another transaction, so that it may succeed when tried again."""
+    state, code = _said(error)
+    return state in _STATES or code in _CODES or "is locked" in str(error.orig)
+
+
+def lacks_table(error: DBAPIError) -> bool:
+    """Whether a statement has failed because there is no such table."""
+    state, code = _said(error)
+    return state == _UNDEFINED_TABLE or code == _NO_SUCH_TABLE or "no such table" in str(error.orig)
+
+
+def _said(error: DBAPIError) -> tuple[object, object]:
+    """Return the SQLSTATE of PostgreSQL and the number of MariaDB, as far as there are."""
     original = error.orig
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    code = next(iter(getattr(original, "args", ())), None)
-    return state in _STATES or code in _CODES or "is locked" in str(original)
+    return state, next(iter(getattr(original, "args", ())), None)

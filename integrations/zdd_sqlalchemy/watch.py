@@ -26,7 +26,9 @@ INFO = "zdd_guard"
 """Key of ``session.info`` under which a session has the guards of the operations that run in it."""
 
 _WRITES = re.compile(
-    r"\s*(?:insert|update|delete|merge|replace|call|with\b.*?\b(?:insert|update|delete))\b", re.IGNORECASE | re.DOTALL
+    r"(?:\s++|--[^\n]*+\n|(?>/\*.*?\*/))*+"  # comments, each read in one way only
+    r"(?:insert|update|delete|merge|replace|call|with\b.*?\b(?:insert|update|delete))\b",
+    re.IGNORECASE | re.DOTALL,
 )
 
 _apart: ContextVar[bool] = ContextVar("zdd_apart", default=False)

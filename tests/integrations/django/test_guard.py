@@ -16,9 +16,9 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, transaction
 
 from tests.integrations.django.databases import described, use_pymysql
-from zdd_django.guard import DjangoTransaction, purge
+from zdd_django.guard import DjangoTransaction, _contention, purge
 from zdd_django.models import Guard
-from zdd_sdk.errors import IdempotencyInProgress
+from zdd_sdk.errors import IdempotencyInProgress, IdempotencyNotGuarded
 from zdd_sdk.idempotency import GuardRow
 from zdd_sdk.store import finish
 
@@ -278,3 +278,10 @@ def test_our_table_is_that_of_sqlalchemy():
 
     theirs = {column.name: column.nullable for column in guard_table(MetaData()).columns}
     assert {field.column: field.null for field in Guard._meta.fields} == theirs
+
+
+def test_without_its_table_it_says_which_migration_is_missing(using: str):
+    with pytest.raises(IdempotencyNotGuarded, match="migrate zdd_django"), transaction.atomic(using), _contention():
+        connections[using].cursor().execute("INSERT INTO zdd_no_such_table VALUES (1)")
+    with pytest.raises(DatabaseError), transaction.atomic(using), _contention():
+        connections[using].cursor().execute("INSERT INTO zdd_guard (no_such_column) VALUES (1)")

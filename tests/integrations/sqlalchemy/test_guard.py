@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, create_engine, event, func, select, text
+from sqlalchemy import Column, MetaData, String, Table, create_engine, event, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
@@ -23,6 +24,7 @@ from zdd_sqlalchemy.watch import INFO
 
 pytestmark = pytest.mark.xdist_group("databases")
 
+COLUMNS = ("generation", "fingerprint", "operation", "release", "created", "expires", "answer")
 NAME = "n" * 43
 
 
@@ -422,10 +424,17 @@ def test_a_session_with_several_engines_is_asked_which(database, zdd, glue, tmp_
         assert transaction.committed
 
 
-def test_an_error_that_is_no_contention_passes_through(database, zdd):
+def test_without_its_table_it_says_which_migration_is_missing(database, zdd):
     missing = zdd_sqlalchemy.guard(zdd, table=zdd_sqlalchemy.guard_table(MetaData(), name="no_such_table"))
-    with Session(database.engine) as session, pytest.raises(Exception, match="no_such_table"):
+    with Session(database.engine) as session, pytest.raises(IdempotencyNotGuarded, match="'no_such_table'.*guard sql"):
         guarded(missing, session)
+
+
+def test_an_error_that_is_no_contention_passes_through(database, zdd):
+    other = Table("shop_order", MetaData(), Column("name", String(9)), *(Column(one, String(9)) for one in COLUMNS))
+    wrong = zdd_sqlalchemy.guard(zdd, table=other)
+    with Session(database.engine) as session, pytest.raises(DBAPIError):
+        guarded(wrong, session)
 
 
 # Asynchronous sessions
