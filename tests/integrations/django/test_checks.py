@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from django.conf import settings
@@ -116,6 +119,14 @@ def test_commands_know_what_the_settings_say(configured, capsys):
     assert (shown["service"]["value"], shown["service"]["origin"]) == ("project", "argument")
     assert shown["lifecycle.drain_lag"]["value"] == "7s"
     assert shown["sessions.idle_timeout"]["value"] == "15m"
+
+
+def test_the_doctor_sees_the_idempotent_views():
+    """In a process of its own: here others have imported them."""
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.integrations.django.project.settings"}
+    command = [sys.executable, "-m", "django", "zdd", "doctor"]
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=90, check=False)
+    assert "unsafe is unsafe" in said.stdout, said.stderr
 
 
 def test_a_status_other_than_zero_ends_the_process(configured):

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
+from zdd_django.brackets import load_views
 from zdd_django.guard import purge
 from zdd_django.models import TABLE
 from zdd_django.service import get_zdd
@@ -38,6 +39,8 @@ class Command(BaseCommand):
             self.check()
         try:
             service = get_zdd()
+            if words[:1] == ["doctor"]:
+                load_views()
         except ZddError as error:
             raise CommandError(str(error), returncode=2) from error
         if status := main(words, service=service):
