@@ -34,11 +34,11 @@ class Order:
 
     Attributes:
         key: of it.
-        point: where its first attempt is killed; empty: it is not.
+        point: where it is killed, once; empty: nowhere.
         killed: attempts that broke off.
         answer: the last; ``None``: it has given up.
         again: what the same key is answered later on, if it was asked.
-        first: done when the first attempt has ended.
+        first: done when it has been killed for the first time, or answered.
     """
 
     key: str
@@ -47,6 +47,11 @@ class Order:
     answer: Response | None = None
     again: Response | None = None
     first: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def met(self) -> None:
+        """Note that its wave need not wait for it."""
+        if not self.first.done():
+            self.first.set_result(None)
 
     @property
     def told(self) -> str:
@@ -71,15 +76,15 @@ async def once(port: int, path: str, order: Order, attempts: int = ATTEMPTS, **h
     said = {name.replace("_", "-"): value for name, value in headers.items()}
 
     async def send(user: User, request: Request) -> tuple[RawResponse, str]:
-        crash, order.point = order.point, ""
-        lines = [*request.headers, ("Host", "kills"), ("Connection", "close"), *([(HEADER, crash)] if crash else [])]
+        crash = [(HEADER, order.point)] if order.point and not order.killed else []
+        lines = [*request.headers, ("Host", "kills"), ("Connection", "close"), *crash]
         line = Line("127.0.0.1", port)
         try:
             raw = await _exchange(line, request, lines, order)
         finally:
             line.close()
-            if not order.first.done():
-                order.first.set_result(None)
+            if order.killed:
+                order.met()
         if raw.status >= 400 and raw.status not in request.expect:
             raise RequestFailed(request.method, str(raw.status), to_response(raw, ""))
         return raw, ""
@@ -88,6 +93,7 @@ async def once(port: int, path: str, order: Order, attempts: int = ATTEMPTS, **h
         order.answer = await User(0, hash(order.key), send).once(path, key=order.key, attempts=attempts, headers=said)
     except RequestFailed as error:
         order.answer = error.response
+    order.met()
 
 
 async def _exchange(line: Line, request: Request, headers: list[tuple[str, str]], order: Order) -> RawResponse:
@@ -132,7 +138,7 @@ class Waves:
         """Send waves until so many requests have been killed, and wait until all have been answered.
 
         Returns:
-            how many of first attempts were killed, by point.
+            how many were killed, by the point of their wave.
         """
         met: Counter[str] = Counter()
         for number, point in enumerate(itertools.cycle(points)):
