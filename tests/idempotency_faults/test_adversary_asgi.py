@@ -213,6 +213,23 @@ def test_a_reply_in_ruins_holds_nothing(site: Site, monkeypatch: pytest.MonkeyPa
         assert client.post("/do", headers=KEY).headers["idempotent-replayed"] == "true", "Redis had heard it"
 
 
+def test_another_method_is_another_request(site: Site) -> None:
+    """One function may serve several, as most of Django's do: a DELETE must not be answered as the POST was."""
+
+    async def do(request: Request) -> dict[str, str]:
+        return {"did": request.method}
+
+    decorated = site.zdd.idempotent(operation="do", effects="unsafe", principal="anonymous")(do)
+    site.app.api_route("/do", methods=["GET", "HEAD", "POST", "DELETE"])(decorated)
+    with site.client() as client:
+        answers = [client.request(method, "/do", headers=KEY) for method in ("POST", "DELETE", "POST")]
+        assert [answer.status_code for answer in answers] == [200, 422, 200]
+        assert answers[2].json() == {"did": "POST"}
+        other = {"Idempotency-Key": "other"}
+        answers = [client.request(method, "/do", headers=other) for method in ("GET", "HEAD")]
+        assert [answer.status_code for answer in answers] == [200, 200]
+
+
 @pytest.mark.parametrize("boundary", ["boundary*=idna''a..b", "boundary*=utf\x00-8''a"])
 def test_a_boundary_that_cannot_be_decoded(site: Site, boundary: str) -> None:
     async def do(request: Request) -> dict[str, int]:

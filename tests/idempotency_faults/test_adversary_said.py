@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from zdd_fastapi import ZddMiddleware
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import IdempotencyPrincipalMissing
 from zdd_sdk.idempotency import StoredAnswer
+from zdd_sdk.idempotency.claim import Claim, Operation
+from zdd_sdk.idempotency.model import Busy, Owned
+from zdd_sdk.store import Call, Store, finish
 from zdd_sdk.store.engine import Engine
 
 
@@ -63,6 +67,36 @@ def test_half_a_surrogate_pair_is_a_name(zdd: ZeroDowntime) -> None:
         return len(runs)
 
     assert [pay(HALF, HALF), pay(HALF, HALF), pay(HALF, "k"), pay("half", HALF)] == [1, 1, 2, 3]
+
+
+def test_a_release_told_late_does_not_free_what_was_claimed_since(
+    zdd: ZeroDowntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While secrets are rotated a key has two names; one of them may be free while the other is busy."""
+    part, store = zdd.idempotency, zdd.blocking_store()
+    assert store is not None
+    settler, claimer = part._settler, part._claimer
+    operation = Operation("pay", "external", lambda _: "ada", retention=60, body_ttl=60)
+    fingerprints = ("j1.kid.hash",)
+    theirs = Claim(operation, "k", ("n" * 43,), fingerprints, b"")
+    ours = Claim(operation, "k", ("m" * 43, "n" * 43), fingerprints, b"")
+    assert isinstance(finish(claimer._ask(theirs, store)), Owned)
+
+    async def away(calls: Sequence[Call[Any]], _: Store) -> Sequence[Any]:
+        settler.live.owe(calls)
+        return ()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(settler, "tell", away)
+        assert isinstance(finish(claimer._ask(ours, store)), Busy)
+    finish(settler.give_up(theirs, store))
+    owed = settler.live.calls()
+    assert isinstance(finish(claimer._ask(ours, store)), Busy), "as long as it has not been told"
+    assert finish(store.ask(*owed)) == (True,)
+    assert isinstance(finish(claimer._ask(ours, store)), Owned)
+    assert finish(store.ask(*owed)) == (False,), "told once more, it frees nothing"
+    again = Claim(operation, "k", ours.names, fingerprints, b"")
+    assert isinstance(finish(claimer._ask(again, store)), Busy)
 
 
 @pytest.mark.parametrize(

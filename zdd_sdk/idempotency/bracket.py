@@ -278,7 +278,9 @@ class _Run:
             raise IdempotencyError(message)
         content = await exchange.body.whole()
         surface = exchange.surface
-        return fingerprints.of_request(content, surface.path_parameters(), surface.query(), self._bound)
+        return fingerprints.of_request(
+            content, surface.path_parameters(), surface.query(), self._bound, exchange.method
+        )
 
     def _write(self, result: Any) -> StoredAnswer | None:
         """Make a stored answer of what stands for the operation's own result."""

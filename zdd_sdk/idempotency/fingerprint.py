@@ -58,7 +58,12 @@ class Fingerprints:
         self._keys = [(_text(hmac.digest(key, b"key id", "sha256"))[:_KEY_ID], key) for key in secrets.derive(LABEL)]
 
     def of_request(
-        self, content: Content, path: Mapping[str, object], query: str, bound: Mapping[str, object]
+        self,
+        content: Content,
+        path: Mapping[str, object],
+        query: str,
+        bound: Mapping[str, object],
+        method: str = "POST",
     ) -> tuple[str, ...]:
         """Return the candidates of an HTTP request, the present algorithm first.
 
@@ -67,11 +72,13 @@ class Fingerprints:
             path: what the router has taken out of the path.
             query: the query string, undecoded; the order of its names does not count.
             bound: arguments of the endpoint, by name.
+            method: in upper case; HEAD asks for what GET does.
 
         Raises:
             SettingsError: an argument that was selected cannot be written as JSON; names it.
         """
-        where = _packed(word for name in sorted(path) for word in (name, str(path[name])))
+        verb = {"POST": [], "HEAD": ["GET"]}.get(method, [method])
+        where = _packed([*verb, *(word for name in sorted(path) for word in (name, str(path[name])))])
         return self._sign(where, _Told(bound, content, query))
 
     def of_call(self, bound: Mapping[str, object], given: Mapping[str, object] | None = None) -> tuple[str, ...]:
