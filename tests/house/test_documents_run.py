@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ WITH_CODE = [path for path in markdown.PAGES if any(language == "python" for lan
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch, tmp_path):
-    """An empty working directory and no ZDD_* variables, as a reader has them."""
+    """An empty working directory, no ZDD_* variables, and an engine that no other run has put keys into."""
     for name in [name for name in os.environ if name.startswith("ZDD_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def run(path: Path) -> int:
