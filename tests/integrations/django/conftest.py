@@ -9,7 +9,8 @@ from typing import Any
 
 import django
 import pytest
-from django.db import connection
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
 from django.test.utils import setup_test_environment, teardown_test_environment
 
@@ -30,6 +31,11 @@ def database() -> Iterator[None]:
     """A database in memory that every thread sees, with the tables of the admin."""
     setup_test_environment(debug=False)
     name = connection.settings_dict["NAME"]
+    # One in memory that other tests have opened would stay open, and be seen by this thread alone.
+    for one in connections.all():
+        BaseDatabaseWrapper.close(
+            one
+        )
     connection.creation.create_test_db(verbosity=0)
     yield
     connection.creation.destroy_test_db(name, verbosity=0)
