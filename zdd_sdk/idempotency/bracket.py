@@ -276,8 +276,7 @@ class _Run:
         if exchange.body is None or exchange.surface is None:
             message = "an idempotent endpoint needs the framework's integration of zdd around its application"
             raise IdempotencyError(message)
-        content = await exchange.body.whole()
-        surface = exchange.surface
+        content, surface = await exchange.body.whole(), exchange.surface
         return fingerprints.of_request(
             content, surface.path_parameters(), surface.query(), self._bound, exchange.method
         )
