@@ -159,10 +159,9 @@ class Claimer:
     def _refuse(self, verdict: Verdict | None) -> None:
         """Raise what a claim that was not granted is answered with."""
         match verdict:
-            case Busy():
+            case Busy(left):
                 self._settler.counters["in_progress"] += 1
-                message = "the first request with this key is still running; ask again"
-                raise IdempotencyInProgress(message)
+                raise _in_progress(left / 1000, self._settler.settings.lease)
             case Mismatch():
                 self._settler.counters["reused"] += 1
                 message = "this key came with another request before; use a new key for a new request"
@@ -275,3 +274,11 @@ def _kept(row: GuardRow) -> StoredAnswer | None:
 
 def _granted(verdict: Verdict) -> bool:
     return isinstance(verdict, Refused) and verdict.granted
+
+
+def _in_progress(left: float, lease: float) -> IdempotencyInProgress:
+    """Say when to ask again: soon, or once the lease of a worker has lapsed that has not renewed it in time."""
+    if left > lease / 2:
+        return IdempotencyInProgress("the first request with this key is still running; ask again")
+    message = "the first request with this key was running when its worker was last heard of; ask again"
+    return IdempotencyInProgress(message, retry_after=left)

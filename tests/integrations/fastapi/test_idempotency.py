@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
@@ -19,7 +20,9 @@ from zdd_fastapi import UserSession, ZddMiddleware
 from zdd_sdk import ZeroDowntime
 from zdd_sdk.errors import SettingsError
 from zdd_sdk.idempotency import current
+from zdd_sdk.idempotency.scope import Scope
 from zdd_sdk.store.engine import Engine
+from zdd_sdk.store.wire import Wire
 from zdd_sdk.testing.tap import RespTap
 
 SECRET = "s" * 40
@@ -459,3 +462,22 @@ def test_a_request_from_nobody_where_keys_belong_to_somebody(shop: Shop) -> None
         answer = client.post("/orders", headers=key())
     assert (answer.status_code, answer.json()["type"]) == (401, "urn:zdd:idempotency-principal-missing")
     assert shop.done == []
+
+
+def test_who_asks_while_it_runs_is_told_when_to_ask_again(shop: Shop, engine: Engine) -> None:
+    asked: list[tuple[int, str]] = []
+
+    @shop.endpoint("/orders")
+    def create() -> None:
+        (name,) = Scope(shop.zdd.secrets, "/orders").names("anonymous", "k-1")
+        record = shop.zdd.keys.name("idem", name)
+        for left in (15_000, 3_000):
+            with Wire(urlsplit(engine.url).port or 0) as wire:
+                seconds, micros = wire.ask("TIME")
+                wire.ask("HSET", record, "lu", int(seconds) * 1000 + int(micros) // 1000 + left)
+            answer = again.post("/orders", headers=key())
+            asked.append((answer.status_code, answer.headers["retry-after"]))
+
+    with shop.client() as client, TestClient(shop.app) as again:
+        client.post("/orders", headers=key())
+    assert asked == [(409, "1"), (409, "3")]
