@@ -19,9 +19,6 @@ OnError = Literal["hold", "store"]
 NEVER_STORED = frozenset({401, 403, 407, 408, 421, 425, 429, 503, 504})
 """Statuses that say "not now" or "not you": the next attempt may be answered otherwise."""
 
-_NOT_BEGUN = frozenset({401, 403, 407, 421, 425, 429})
-"""Those of them after which nothing can have happened."""
-
 _RETURNED, _SUCCESS, _ERROR, _SERVER_ERROR = 0, 200, 400, 500
 
 
@@ -105,4 +102,4 @@ def _guarded(ending: Ending, *, said: bool) -> Outcome:
 def _unsafe(ending: Ending, *, said: bool, store: bool) -> Outcome:
     if (said and not ending.failed) or (store and ending.status >= _SERVER_ERROR):
         return Outcome("complete", answer=ending.answered)
-    return _RELEASE if ending.status in _NOT_BEGUN else Outcome("hold", why=ending.cut or f"failed-{ending.status}")
+    return Outcome("hold", why=ending.cut or f"failed-{ending.status}")

@@ -33,9 +33,7 @@ def database() -> Iterator[None]:
     name = connection.settings_dict["NAME"]
     # One in memory that other tests have opened would stay open, and be seen by this thread alone.
     for one in connections.all():
-        BaseDatabaseWrapper.close(
-            one
-        )
+        BaseDatabaseWrapper.close(one)
     connection.creation.create_test_db(verbosity=0)
     yield
     connection.creation.destroy_test_db(name, verbosity=0)

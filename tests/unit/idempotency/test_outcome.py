@@ -20,8 +20,9 @@ from zdd_sdk.idempotency.outcome import Ending, judge
         ("external", {"status": 409, "refused": True}, "release"),
         ("pure", {"status": 503}, "release"),
         ("unsafe", {"status": 201}, "complete"),
-        ("unsafe", {"status": 403}, "release"),
-        ("unsafe", {"status": 429}, "release"),
+        ("unsafe", {"status": 403}, "hold"),
+        ("unsafe", {"status": 429}, "hold"),
+        ("unsafe", {"status": 429, "nothing_done": True}, "release"),
         ("unsafe", {"status": 408}, "hold"),
         ("unsafe", {"status": 503}, "hold"),
         ("unsafe", {"status": 500}, "hold"),
@@ -49,4 +50,4 @@ def test_an_effect_that_is_there_is_completed_also_without_an_answer_to_keep() -
 
 def test_a_failed_unsafe_run_may_keep_its_5xx() -> None:
     assert judge("unsafe", Ending(500), on_error="store").verb == "complete"
-    assert judge("unsafe", Ending(429), on_error="store").verb == "release"
+    assert judge("unsafe", Ending(429), on_error="store").verb == "hold"
