@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
@@ -67,14 +66,16 @@ class Visit:
         self.exchange, self.attached = exchange_of(request, zdd)
         self._failure: Exception | None = None
         self._words: dict[str, Any] | None = None
+        self._turn: Turn | None = None
 
-    @cached_property
+    @property
     def turn(self) -> Turn:
         """The session's state; from here on the leave looks at it."""
-        self.touched = True
-        turn = self.zdd.sessions.keeper.turn()
-        self.zdd.sessions.stage(self.exchange, turn, self._deliver)
-        return turn
+        if self._turn is None:
+            self.touched = True
+            self._turn = self.zdd.sessions.keeper.turn()
+            self.zdd.sessions.stage(self.exchange, self._turn, self._deliver)
+        return self._turn
 
     def load(self) -> Turn:
         """Load the session: one trip, once, and none where the request carries no id.

@@ -141,8 +141,9 @@ def _read_load(reply: bytes) -> Reply:
     return Reply("ok", stored=Stored(int(now), _paired(words)), moved=int(moved), rotated=rotated == b"1")
 
 
-def _read_create(reply: Sequence[Any]) -> Reply:
-    return Reply("ok", now=int(reply[1]), ends=int(reply[2]), idle=int(reply[3]), since=int(reply[4]))
+def _read_create(reply: bytes) -> Reply:
+    now, ends, idle, since = map(int, reply.split(b" ")[1:])
+    return Reply("ok", now=now, ends=ends, idle=idle, since=since)
 
 
 def _read_save(reply: bytes) -> Reply:
@@ -150,7 +151,9 @@ def _read_save(reply: bytes) -> Reply:
     return Reply("ok", revision=revision, now=now, ends=ends, idle=idle, moved=moved)
 
 
-def _read_mark(reply: Sequence[Any]) -> Reply:
+def _read_mark(reply: Any) -> Reply:
+    if isinstance(reply, bytes):
+        return Reply("ok", since=int(reply.split(b" ")[1]))
     return Reply("ok", fields=_paired(reply[1]), since=int(reply[2]))
 
 

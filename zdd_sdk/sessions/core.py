@@ -202,7 +202,7 @@ class Sessions:
         """
         visit: _Visit = exchange.parts[_VISIT]
         if visit.plan is not None and visit.plan.waves:
-            visit.plan.take(results)
+            visit.plan.take(self.keeper.replies(results))
             self.keeper.settle(visit.turn)
             self._set_cookie(exchange, visit.turn)
             if self._settings.on_gone != "ignore" and not exchange.held:

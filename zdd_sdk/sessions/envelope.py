@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from zdd_sdk.errors import MissingExtra, RecordNotSealed, RecordSealed
 from zdd_sdk.secrets import Seal, Secrets
+from zdd_sdk.sessions.stored import name_of
 from zdd_sdk.store import Keys
 from zdd_sdk.store.record import is_sealed, open_frame, seal_frame, unframe
 
@@ -64,9 +65,14 @@ class Envelope:
             raise RecordNotSealed(message)
         return data
 
-    def moved(self, name: str, data: bytes) -> bytes:
-        """Return stored bytes of another home as they are to be stored in this one; what cannot be opened as it is."""
-        if not is_sealed(data) or len(self._homes) == 1:
+    def moved(self, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        """Return fields of another home as they are to be stored in this one; what cannot be opened as it is."""
+        if len(self._homes) == 1:
+            return fields
+        return {field: self._moved(name_of(field) or "", data) for field, data in fields.items()}
+
+    def _moved(self, name: str, data: bytes) -> bytes:
+        if not is_sealed(data):
             return data
         try:
             home, opened = self._open(name, data)

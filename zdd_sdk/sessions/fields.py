@@ -10,8 +10,8 @@ from zdd_sdk.errors import RecordError, SessionConflict, SessionTooLarge, Sessio
 from zdd_sdk.sessions import codec
 from zdd_sdk.sessions.forms import PLAIN, Form, Wrapping
 from zdd_sdk.sessions.merge import ABSENT, Operation
-from zdd_sdk.sessions.model import check_name
-from zdd_sdk.sessions.stored import named, updated
+from zdd_sdk.sessions.model import check_name, field_name, raw_fields
+from zdd_sdk.sessions.stored import named, unnamed, updated
 
 __all__ = ["Fields"]
 
@@ -182,6 +182,10 @@ class Fields:
         """Return every attribute as it would be stored with these changes; the rest byte for byte as it was."""
         return updated(named(self._stored), sets, deletes)
 
+    def raw(self, sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> dict[bytes, bytes]:
+        """Do the same by the names of their fields in the hash."""
+        return updated(unnamed(self._stored), raw_fields(sets), map(field_name, deletes))
+
     def rebase(self, now: Mapping[str, bytes]) -> None:
         """Apply our operations to what another request has left of their fields (empty: absent).
 
@@ -236,6 +240,8 @@ class Fields:
     def _changed(self, name: str, before: bytes) -> bool:
         """Whether something inside a value was changed since it was these bytes."""
         form = self._form(name)
+        if form is PLAIN and codec.shows_as(self._values[name], before):
+            return False
         try:
             now = form.encode(self._values[name])
             return now != before and now != form.encode(form.decode(before))

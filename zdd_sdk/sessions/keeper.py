@@ -24,14 +24,14 @@ from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.homes import everywhere, other_homes
 from zdd_sdk.sessions.ids import Place, Places, SessionId, mint_id, random_tag
 from zdd_sdk.sessions.model import LAYOUT
-from zdd_sdk.sessions.operations import Create, Load, Operation, Reply, Save
+from zdd_sdk.sessions.operations import Create, Load, Mark, Operation, Reply, Save
 from zdd_sdk.sessions.plan import Plan
 from zdd_sdk.sessions.stale import StaleCopies
 from zdd_sdk.sessions.stock import Shelf
 from zdd_sdk.sessions.stored import Stored
 from zdd_sdk.sessions.turn import Renewal, Turn
 from zdd_sdk.settings import SessionSettings
-from zdd_sdk.store import Call, Keys, Store
+from zdd_sdk.store import Call, Keys, Store, fuse
 
 __all__ = ["LARGE_FIELD", "Keeper"]
 
@@ -39,6 +39,11 @@ logger = logging.getLogger("zdd.sessions")
 
 LARGE_FIELD = 32 * 1024
 """Bytes of an attribute beyond which saves of it are counted as ``large``; half of what is refused by default."""
+
+
+_PAIR = 2
+"""A new session and the mark of the one it replaces go in one command. `Plan` sees to it that they can: on a Cluster
+they share a wave only if they share a slot."""
 
 
 class Keeper:
@@ -178,13 +183,20 @@ class Keeper:
                 raise self._unavailable(error) from error
         turn.raise_outcome(self.gone)
 
-    def calls(self, wave: Sequence[Operation]) -> list[Call[Reply]]:
-        """Build the calls of a wave, for a trip that carries others' calls, too."""
+    def calls(self, wave: Sequence[Operation]) -> Sequence[Call[Any]]:
+        """Build the calls of a wave, for a trip that carries others' calls, too; `replies` reads what comes of them."""
         self.counters["trips"] += 1
         for operation in wave:
             if isinstance(operation, Save | Create):
                 self._note_written(operation.sets if isinstance(operation, Save) else operation.fields)
-        return [self._calls.call(operation) for operation in wave]
+        calls = [self._calls.call(operation) for operation in wave]
+        if len(wave) == _PAIR and isinstance(wave[0], Create) and isinstance(wave[1], Mark):
+            return [fuse(calls[0], calls[1])]
+        return calls
+
+    def replies(self, results: Sequence[Any]) -> Sequence[Reply]:
+        """Return the reply to each operation of a wave."""
+        return results[0] if len(results) == 1 and isinstance(results[0], tuple) else results
 
     async def ask(self, store: Store | None, wave: Sequence[Operation]) -> Sequence[Reply]:
         """Ask one wave: one trip.
@@ -199,7 +211,7 @@ class Keeper:
         if store is None:
             message = "sessions need a store, and this application has none"
             raise StoreUnavailable(message)
-        return await store.ask(*self.calls(wave))
+        return self.replies(await store.ask(*self.calls(wave)))
 
     def settle(self, turn: Turn) -> None:
         """Count and log what the last wave has met, and keep the local copies true."""

@@ -32,7 +32,6 @@ from zdd_sdk.sessions.model import (
     ATTRIBUTE,
     LAYOUT,
     MAX_FIELDS,
-    NO_FIELDS,
     NOTHING,
     REVISION,
     check_size,
@@ -158,7 +157,7 @@ class Plan:
         if known and turn.id is not None and turn.fields.checks():
             self._more = True  # whether a value is what it should be has to be known before anything else happens
             return self._save_changes(turn.id)
-        return self._renew(turn.fields.merged(self._sets, self._deletes))
+        return self._renew(turn.fields.raw(self._sets, self._deletes))
 
     def _check_size(self) -> None:
         before = self._before if self._turn.keep else None
@@ -184,9 +183,9 @@ class Plan:
         words: dict[str, Any] = {"expected": expected, "room": self._max_session, "known": known}
         if turn.lifetime is not None:
             words |= {"lifetime": turn.lifetime, "created": turn.stored.created if turn.stored else 0}
-        return [self._save(identity, self._sets, self._deletes, turn.extra, **words)]
+        return [self._save(identity, {**raw_fields(self._sets), **turn.extra}, self._deletes, **words)]
 
-    def _renew(self, merged: dict[str, bytes]) -> list[Operation]:
+    def _renew(self, merged: Mapping[bytes, bytes]) -> list[Operation]:
         turn = self._turn
         if turn.barred or (self._renewal is Renewal.NONE and not (merged or turn.begun)):
             return []
@@ -201,16 +200,9 @@ class Plan:
             return [create]
         return [create, mark]
 
-    def _save(
-        self,
-        identity: SessionId,
-        sets: Mapping[str, bytes],
-        deletes: AbstractSet[str],
-        extra: Mapping[bytes, bytes] = NO_FIELDS,
-        **words: Any,
-    ) -> Save:
+    def _save(self, identity: SessionId, sets: Mapping[bytes, bytes], deletes: AbstractSet[str], **words: Any) -> Save:
         token, gone = secrets.token_bytes(_TOKEN_BYTES), [field_name(name) for name in sorted(deletes)]
-        return Save(self._place(identity), token, {**raw_fields(sets), **extra}, gone, **words)
+        return Save(self._place(identity), token, sets, gone, **words)
 
     def _ends(self, *, begins: bool) -> list[Operation]:
         """End what a logout leaves behind.
@@ -256,9 +248,7 @@ class Plan:
             return
         terms = {"created": create.created or reply.now, "ends": reply.ends, "idle": reply.idle, "revision": 1}
         user = {"user": create.user, "device": create.device, "since": reply.since, "flags": create.lifetime.flags}
-        others = self._before.others if self._before and self._turn.keep else {}
-        fields = raw_fields(self._turn.fields.merged(self._sets, self._deletes))
-        stored = Stored(reply.now, {**others, **fields, **write_meta(reader=LAYOUT, **terms, **user)})
+        stored = Stored(reply.now, {**create.fields, **write_meta(reader=LAYOUT, **terms, **user)})
         self._turn.became(self._new, stored, self._sets, self._deletes)
         if self._renewal is not Renewal.ROTATION or self._refused is not None:
             self._issue()
@@ -300,7 +290,7 @@ class Plan:
                 sets[name] = self._turn.fields.applied(name, self._merges[name], changed.fields.get(name))
         if sets or deletes - ours:
             self._turn.conflicts += 1
-            self.waves.append([self._save(self._new, self._turn.moved(sets), deletes - ours)])
+            self.waves.append([self._save(self._new, self._turn.moved(raw_fields(sets)), deletes - ours)])
 
     def _ask(self, wave: Callable[[], list[Operation]]) -> None:
         try:
@@ -325,7 +315,7 @@ class Plan:
 
     def _take_save(self, save: Save, reply: Reply) -> None:
         if reply.status == "ok" and self._new is None:
-            self._turn.saved(reply, self._sets, self._deletes)
+            self._turn.saved(save, reply, self._sets, self._deletes)
             if reply.moved:
                 self._turn.follow(save.place.after(reply.moved), save.place.identity)
         elif reply.status == "ended":

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from zdd_sdk.sessions.ids import Place
 from zdd_sdk.sessions.lifetime import AS_CONFIGURED, Lifetime
-from zdd_sdk.sessions.model import BEFORE, RETURNED, device_of, raw_fields
+from zdd_sdk.sessions.model import BEFORE, RETURNED, device_of
 from zdd_sdk.sessions.operations import Create, Mark
 from zdd_sdk.sessions.stored import Stored
 from zdd_sdk.sessions.turn import Renewal, Turn
@@ -16,7 +16,7 @@ from zdd_sdk.sessions.turn import Renewal, Turn
 __all__ = ["renew"]
 
 
-def renew(turn: Turn, attributes: Mapping[str, bytes], left: Place | None, place: Place) -> tuple[Create, Mark | None]:
+def renew(turn: Turn, inside: Mapping[bytes, bytes], left: Place | None, place: Place) -> tuple[Create, Mark | None]:
     """Return what makes a session under a new id, and what marks the one it leaves.
 
     A rotation goes on as the same session, so the id it leaves may come back if nobody ever uses the new one; what a
@@ -24,15 +24,14 @@ def renew(turn: Turn, attributes: Mapping[str, bytes], left: Place | None, place
 
     Args:
         turn: the session.
-        attributes: what is in it.
+        inside: the fields of its attributes.
         left: where it lies, if it does.
         place: where it is to lie.
     """
     old = turn.stored
     returns = old is not None and left is not None and _goes_on(turn, old, left, place)
-    fields = raw_fields(turn.moved(attributes))
-    if old is not None and turn.keep:
-        fields = {**old.others, **fields}
+    others = old.others if old is not None and turn.keep else {}
+    fields = {**others, **turn.moved(inside)}
     if returns and left is not None:
         fields[BEFORE] = left.hash.encode()
     if old is not None and old.returned and turn.renewal is Renewal.ROTATION:

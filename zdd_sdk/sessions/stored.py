@@ -5,14 +5,16 @@ Most of a hash is looked at by no request. So it is kept as it came, and read wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import filterfalse
+from operator import methodcaller
 from typing import TypeVar
 
 import msgspec
 
-from zdd_sdk.sessions.model import ATTRIBUTE, RETURNED, REVISION, TOLD, field_name
+from zdd_sdk.sessions.model import ATTRIBUTE, RETURNED, REVISION, TOLD, field_name, raw_fields
 
-__all__ = ["Stored", "changed_since", "named", "updated", "write_meta"]
+__all__ = ["Stored", "changed_since", "name_of", "named", "unnamed", "updated", "write_meta"]
 
 K = TypeVar("K")
 
@@ -123,7 +125,7 @@ class Stored(msgspec.Struct, frozen=True):
     @property
     def others(self) -> dict[bytes, bytes]:
         """Fields of a later release, to be taken along."""
-        return {name: data for name, data in self.raw.items() if name[:1] != b"_" and _name_of(name) is None}
+        return _without(self.raw, _IS_KNOWN)
 
     @property
     def size(self) -> int:
@@ -147,6 +149,15 @@ class Stored(msgspec.Struct, frozen=True):
 def write_meta(**meta: str | int | None) -> dict[bytes, bytes]:
     """Write what describes a session, by the names of `Stored`; not what is ``None``."""
     return {_META[name]: str(value).encode() for name, value in meta.items() if value is not None}
+
+
+def _without(raw: Mapping[bytes, bytes], prefix: Callable[[bytes], bool]) -> dict[bytes, bytes]:
+    """Fields whose names do not begin so; the interpreter sorts them out, not we."""
+    return {name: raw[name] for name in filterfalse(prefix, raw)}
+
+
+_IS_KNOWN = methodcaller("startswith", (b"_", ATTRIBUTE))
+_IS_ATTRIBUTE = methodcaller("startswith", ATTRIBUTE)
 
 
 class _Named(Mapping[str, bytes]):
@@ -177,7 +188,11 @@ class _Named(Mapping[str, bytes]):
 
     def all(self) -> dict[str, bytes]:
         """Return them as a dict."""
-        return {text: data for name, data in self._raw.items() if (text := _name_of(name)) is not None}
+        return {text: data for name, data in self.raw().items() if (text := name_of(name)) is not None}
+
+    def raw(self) -> dict[bytes, bytes]:
+        """Return them by the names of their fields, also those whose names are no text."""
+        return {name: self._raw[name] for name in filter(_IS_ATTRIBUTE, self._raw)}
 
 
 def named(fields: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -185,7 +200,12 @@ def named(fields: Mapping[str, bytes]) -> dict[str, bytes]:
     return fields.all() if isinstance(fields, _Named) else dict(fields)
 
 
-def _name_of(field: bytes) -> str | None:
+def unnamed(fields: Mapping[str, bytes]) -> dict[bytes, bytes]:
+    """Return attributes by the names of their fields in the hash."""
+    return fields.raw() if isinstance(fields, _Named) else raw_fields(fields)
+
+
+def name_of(field: bytes) -> str | None:
     """The name of an attribute; ``None`` for a field that is none, or whose name is no text."""
     if field[:2] != ATTRIBUTE:
         return None

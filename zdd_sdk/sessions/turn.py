@@ -14,9 +14,9 @@ from zdd_sdk.sessions.envelope import Envelope
 from zdd_sdk.sessions.fields import Fields
 from zdd_sdk.sessions.ids import Place, SessionId
 from zdd_sdk.sessions.lifetime import Lifetime
-from zdd_sdk.sessions.model import NO_FIELDS, check_user, field_name, raw_fields
-from zdd_sdk.sessions.operations import Reply
-from zdd_sdk.sessions.stored import Stored, updated, write_meta
+from zdd_sdk.sessions.model import NO_FIELDS, REVISION, check_user
+from zdd_sdk.sessions.operations import Reply, Save
+from zdd_sdk.sessions.stored import Stored, updated
 
 if TYPE_CHECKING:
     from zdd_sdk.sessions.plan import Plan
@@ -303,9 +303,9 @@ class Turn:
         self.available, self.renewal, self.keep, self.gone = available, Renewal.NONE, True, False
         self.lifetime, self.begun, self.emptied = None, False, False
 
-    def moved(self, fields: Mapping[str, bytes]) -> dict[str, bytes]:
+    def moved(self, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
         """Return attributes as they are to be stored at home."""
-        return {name: self._envelope.moved(name, data) for name, data in fields.items()}
+        return self._envelope.moved(fields)
 
     def became(self, identity: SessionId, stored: Stored, sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> None:
         """Note that the session now lives under a new id."""
@@ -314,17 +314,16 @@ class Turn:
         self.fields.saved(stored.fields, sets, deletes)
         self.fields.wrap_as(self._envelope)
 
-    def saved(self, reply: Reply, sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> None:
+    def saved(self, save: Save, reply: Reply, sets: Mapping[str, bytes], deletes: AbstractSet[str]) -> None:
         """Note that changes have been saved; another lifetime wants the cookie set anew."""
         if (stored := self.stored) is None:
             return
         overtaken = reply.revision != stored.revision + 1
         self.conflicts += overtaken
         self.behind |= overtaken
-        flags = self.lifetime.flags if self.lifetime else stored.flags
-        fields = updated(stored.raw, raw_fields(sets), map(field_name, deletes))
-        terms = write_meta(ends=reply.ends, idle=reply.idle, revision=reply.revision, flags=flags)
-        self.stored = Stored(reply.now, {**fields, **terms})
+        flags = self.lifetime.flags.encode() if self.lifetime else stored.raw.get(b"_l", b"")
+        terms = {b"_x": b"%d" % reply.ends, b"_m": b"%d" % reply.idle, REVISION: b"%d" % reply.revision, b"_l": flags}
+        self.stored = Stored(reply.now, updated(stored.raw, {**save.sets, **terms}, save.deletes))
         self.fields.saved(self.stored.fields, sets, deletes)
         if self.lifetime is not None and self.id is not None:
             self.issued, self.lifetime = (self.id, self.stored.max_age), None

@@ -13,9 +13,10 @@ import msgspec
 
 from zdd_sdk.errors import StoreReplyError
 
-__all__ = ["Call", "Script", "load_script"]
+__all__ = ["Call", "Script", "fuse", "load_script"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 Argument = bytes | str | int | float
 
 
@@ -42,7 +43,29 @@ def load_script(package: str, name: str, prelude: str = "") -> Script:
     )
     flags, _, rest = script.partition("\n") if script.startswith("#!") else ("", "", script)
     source = "\n".join(part for part in (flags, before, rest) if part)
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, source, _sha(source))
+
+
+_BOTH = """
+local function part(list, first, last)
+  local taken = {}
+  for i = first, last do taken[#taken + 1] = list[i] end
+  return taken
+end
+local keys, args = tonumber(ARGV[1]), 2 + tonumber(ARGV[2])
+return {one(part(KEYS, 1, keys), part(ARGV, 3, args)), two(part(KEYS, keys + 1, #KEYS), part(ARGV, args + 1, #ARGV))}
+"""
+
+
+@functools.cache
+def _both(first: Script, second: Script) -> Script:
+    bodies = zip(("one", "two"), (first, second), strict=True)
+    source = "\n".join(f"local function {name}(KEYS, ARGV)\n{script.source}\nend" for name, script in bodies) + _BOTH
+    return Script(f"{first.name}+{second.name}", source, _sha(source))
+
+
+def _sha(source: str) -> str:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
@@ -75,3 +98,24 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     def name(self) -> str:
         """What a log line or an error calls it; never contains a key or a value."""
         return self.script.name if self.script else str(self.command[0])
+
+
+def fuse(first: Call[T], second: Call[U]) -> Call[tuple[T, U]]:
+    """Make one command of two script calls that always go together: the first, then the second, and nothing between.
+
+    For scripts without a ``#!`` line that never raise, and for keys of one slot, or none where there are slots.
+    """
+    assert first.script is not None  # noqa: S101 - for type checkers
+    assert second.script is not None  # noqa: S101
+
+    def read(reply: Any) -> tuple[T, U]:
+        return first.read(reply[0]), second.read(reply[1])
+
+    def on_error(error: StoreReplyError) -> tuple[T, U]:
+        if first.on_error is None or second.on_error is None:
+            raise error
+        return first.on_error(error), second.on_error(error)
+
+    script, sizes = _both(first.script, second.script), (len(first.keys), len(first.args))
+    keys, args = first.keys + second.keys, (*sizes, *first.args, *second.args)
+    return Call(read, (), script, keys, args, again=first.again and second.again, on_error=on_error)

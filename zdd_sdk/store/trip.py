@@ -146,13 +146,15 @@ class Trip(msgspec.Struct):
     async def _exchange(self, parcels: list[Parcel]) -> None:
         """Send every parcel, then read every reply; whatever happens, no link with an unread reply is reused."""
         network, terms, budget = self.network, self.terms, self.budget
+        links: list[Link] = []
         try:
             for parcel in parcels:
                 try:
-                    parcel.link = await network.take(parcel.address, budget, role=terms.role)
+                    parcel.link = link = await network.take(parcel.address, budget, role=terms.role)
+                    links.append(link)
                 except StoreUnavailable as failure:
                     parcel.failure = failure
-            network.start([parcel.link for parcel in parcels if parcel.link], terms.operation_timeout, budget)
+            network.start(links, terms.operation_timeout, budget)
             for parcel in parcels:
                 _send(parcel, terms)
             for parcel in parcels:

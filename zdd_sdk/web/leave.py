@@ -162,6 +162,8 @@ def _merge(headers: Iterable[tuple[A, A]], wanted: Iterable[tuple[A, A]], comma:
         key, new = name.lower(), value
         if key in _REPLACED or key in _MERGED:
             present = [pair for pair in merged if pair[0].lower() == key]
+            if len(present) == 1 and present[0][1] == value:
+                continue
             for pair in present:
                 merged.remove(pair)
             if present and key in _MERGED:

@@ -1,7 +1,7 @@
 """One contender in a process of its own: reads requests on standard input, calls its application, says what it cost.
 
-Each line in is a JSON object: ``{"do": "ask", "path": …, "times": n}``, ``{"do": "race", "rounds": n}``; each line out
-is the answer. Cookies are kept as a browser keeps them.
+Each line in is a JSON object: ``{"do": "ask", "path": …, "times": n}``, ``{"do": "calls", "path": …}``,
+``{"do": "race", "rounds": n}``; each line out is the answer. Cookies are kept as a browser keeps them.
 """
 
 from __future__ import annotations
@@ -133,6 +133,21 @@ def ask(client: Wsgi | Asgi, cookies: Cookies, path: str, times: int) -> float:
     return spent
 
 
+def count_calls(client: Wsgi | Asgi, cookies: Cookies, path: str, times: int = 10) -> float:
+    """Count the calls of functions, of Python and of C, that a request takes."""
+    calls = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    targets = [f"{path}?name=a&value={number}" if path == "/write" else path for number in range(times)]
+    sys.setprofile(note)
+    client.ask_all(targets, cookies)
+    sys.setprofile(None)
+    return calls / times
+
+
 def race(client: Wsgi | Asgi, cookies: Cookies, rounds: int) -> int:
     """Have two requests write a field each at the same time; return how many of the writes were lost."""
     lost = 0
@@ -149,6 +164,7 @@ def main() -> None:
     cookies: Cookies = {}
     commands: dict[str, Callable[[Any], Any]] = {
         "ask": lambda order: ask(client, cookies, order["path"], order["times"]),
+        "calls": lambda order: count_calls(client, cookies, order["path"]),
         "race": lambda order: race(client, cookies, order["rounds"]),
     }
     for line in sys.stdin:

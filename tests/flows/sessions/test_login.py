@@ -358,7 +358,7 @@ def test_on_a_cluster_a_rotation_stays_in_its_slot_and_is_one_wave(flow, session
     assert flow(visitor.visit(rotate)).cookie is None
     visitor.store = ClusterStore(flow.store)
     flow(visitor.visit(rotate))
-    assert visitor.store.waves == [["load"], ["create", "mark"]]
+    assert visitor.store.waves == [["load"], ["create+mark"]]
     assert visitor.cookie != before
     assert visitor.cookie.partition(".")[0] == before.partition(".")[0]
     assert flow(visitor.visit(state)).result == (user, {"a": 1})

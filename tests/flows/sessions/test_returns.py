@@ -191,15 +191,18 @@ def test_a_reply_that_is_lost_changes_nothing(tap, flow, visitor, leave):
     assert flow(old.visit(state)).result == ("ada", {})
 
 
-def test_a_rotation_whose_new_session_redis_refuses_costs_nobody_the_old_one(flow, visitor, leave, monkeypatch):
+def test_a_rotation_whose_new_session_redis_refuses_costs_nobody_the_old_one(flow, visitor, leave, wire, monkeypatch):
     flow(visitor.visit(login("ada")))
     flow(visitor.visit(writing(cart=[1])))
     build = SessionCalls.call
 
     def refused(self, operation):
         call = build(self, operation)
-        command = ("HSET", operation.place.key)  # of too few words
-        return replace(call, script=None, command=command, args=()) if isinstance(operation, Create) else call
+        if not isinstance(operation, Create):
+            return call
+        text = f"{operation.place.index}:text"  # which no hash can be written over
+        wire.ask("SET", text, "x")
+        return replace(call, keys=(text, *call.keys[1:]))
 
     monkeypatch.setattr(SessionCalls, "call", refused)
     assert flow(visitor.visit(second_factor)).cookie is None

@@ -48,9 +48,9 @@ def test_a_field_of_then_opens_nowhere_else():
 
 def test_plain_fields_stay_as_they_are():
     data = codec.encode(1)
-    assert (
-        envelope().unwrap("a", data) == envelope(encrypt="off").wrap("a", data) == envelope().moved("a", data) == data
-    )
+    assert envelope().unwrap("a", data) == envelope(encrypt="off").wrap("a", data) == data
+    for homes in ((HERE,), (HERE, THERE)):
+        assert envelope(*homes).moved({b"a:a": data, b"z:later": b"kept"}) == {b"a:a": data, b"z:later": b"kept"}
 
 
 def test_what_comes_from_elsewhere_is_sealed_for_here():
@@ -58,12 +58,12 @@ def test_what_comes_from_elsewhere_is_sealed_for_here():
     theirs = both.at(1).wrap("a", codec.encode(1))
     with pytest.raises(RecordSealed):
         envelope().unwrap("a", theirs)
-    assert codec.decode(envelope().unwrap("a", both.moved("a", theirs))) == 1
+    assert codec.decode(envelope().unwrap("a", both.moved({b"a:a": theirs})[b"a:a"])) == 1
 
 
 def test_what_cannot_be_opened_is_moved_as_it_is():
     alien = envelope(root="x" * 32).wrap("a", codec.encode(1))
-    assert envelope(HERE, THERE).moved("a", alien) == alien
+    assert envelope(HERE, THERE).moved({b"a:a": alien, b"a:\xff": alien}) == {b"a:a": alien, b"a:\xff": alien}
 
 
 def test_the_secrets_are_asked_only_when_something_is_encrypted():

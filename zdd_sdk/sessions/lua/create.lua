@@ -1,12 +1,15 @@
 -- KEYS[2] only with a user. ARGV[1] spare ms, [2] idle ms, [3] life ms or '', [4] absolute end ms or '' (one of both),
 -- [5] created ms or '', [6] device or '', [7] its label, [8] since when its user is logged in, or '' for now,
 -- [9..] field, value, ... (user, writer and attributes)
--- {'ok', now, absolute end, idle ms, since} | {'gone'} | {'error', message}
+-- 'ok <now> <absolute end> <idle ms> <since>' | {'gone'} | {'error', message}
 local now = server_time()
+local function made(ends, since)
+  return table.concat({'ok', text(now), ends, ARGV[2], since}, ' ')
+end
 -- nobody else can know a new id: if it is there, this is our own create sent again
 local known = redis.pcall('HMGET', KEYS[1], '_x', '_e')
 if known.err then return {'error', known.err} end
-if known[1] then return {'ok', text(now), known[1], ARGV[2], known[2] or '0'} end
+if known[1] then return made(known[1], known[2] or '0') end
 
 local ends = tonumber(ARGV[4]) or (now + tonumber(ARGV[3]))
 if now >= ends then return {'gone'} end
@@ -27,7 +30,7 @@ if type(done) == 'table' and done.err then return {'error', done.err} end
 in_parts('HSET', KEYS[1], 9)
 local target = math.min(idle, ends - now)
 redis.call('PEXPIRE', KEYS[1], text(target + spare))
-if meta['_i'] == '' then return {'ok', text(now), meta['_x'], ARGV[2], '0'} end
+if meta['_i'] == '' then return made(meta['_x'], '0') end
 
 -- what has expired leaves the list, and beyond the limit who has not been seen for the longest time
 local listed = {}
@@ -44,4 +47,4 @@ if #listed >= MOST_DEVICES then
   for i = MOST_DEVICES, #listed do redis.call('HDEL', INDEX, listed[i].field) end
 end
 list(KEYS[1], meta, now, now + target, spare, ARGV[7])
-return {'ok', text(now), meta['_x'], ARGV[2], text(since)}
+return made(meta['_x'], text(since))

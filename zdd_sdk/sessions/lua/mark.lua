@@ -1,7 +1,7 @@
 -- ARGV[1] grace ms, [2] revision its data was copied at, [3] '1' to keep the data, [4] hash of the new id or '',
 -- [5] '1' if this one comes back where that is never used
--- {'ok', {field, value, ...}, since}: the fields if it changed since they were copied; since when its user is logged
--- in, which a log out everywhere that has kept it has moved | {'none'} | {'moved', hash}: it is to be emptied, and
+-- 'ok <since>', or {'ok', {field, value, ...}, since} if it changed since its data was copied; since when its user is
+-- logged in, which a log out everywhere that has kept it has moved | {'none'} | {'moved', hash}: it is to be emptied, and
 -- another request has given its device that id; nothing was done | {'error', message}
 -- A marker names no successor: who holds the old id must never reach what the login made of it.
 local key, now = KEYS[1], server_time()
@@ -20,7 +20,11 @@ if revoked(key, meta, ARGV[4]) then
 end
 -- a marker without a beginning was emptied by another user's login: for a rotation it has ended
 if meta['_g'] == ARGV[2] or ARGV[3] ~= '1' or not meta['_c'] then fields = {} end
-if meta['_k'] and ARGV[3] == '1' then return meta['_c'] and {'ok', fields, text(since_of(meta))} or {'none'} end
+local function marked()
+  local since = text(since_of(meta))
+  return #fields == 0 and 'ok ' .. since or {'ok', fields, since}
+end
+if meta['_k'] and ARGV[3] == '1' then return meta['_c'] and marked() or {'none'} end
 local moved = meta['_k'] and became(key, meta['_i'])
 if moved then return {'moved', moved} end
 
@@ -41,10 +45,10 @@ end
 -- The first write, because a full Redis refuses only that: then it has refused what the session became, too.
 local done = redis.pcall('HSET', key, unpack(marker))
 if type(done) == 'table' and done.err then return {'error', done.err} end
-if returns then return {'ok', fields, text(since_of(meta))} end
+if returns then return marked() end
 if meta['_q'] then redis.call('HDEL', key, '_q') end
 unlist(key, meta['_i'])
 if grace == 0 or ARGV[3] ~= '1' then redis.call('DEL', key) end
 if grace > 0 and ARGV[3] ~= '1' then redis.call('HSET', key, unpack(marker)) end
 if grace > 0 then redis.call('PEXPIRE', key, ARGV[1]) end
-return {'ok', fields, text(since_of(meta))}
+return marked()
