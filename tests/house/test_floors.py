@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 BREACHES = {
-    "zdd_sdk/errors.py": ("zdd_sdk.store", "A floor imports only what lies below it"),
+    "zdd_sdk/errors/base.py": ("zdd_sdk.store", "A floor imports only what lies below it"),
     "zdd_sdk/web/asgi.py": ("zdd_fastapi", "A floor imports only what lies below it"),
     "zdd_sdk/sessions/model.py": ("zdd_sdk.fleet", "Parts never import one another"),
     "zdd_sdk/http/cookies.py": ("redis", "Only the store imports redis"),

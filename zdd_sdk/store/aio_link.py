@@ -68,7 +68,7 @@ class AsyncioLink(asyncio.Protocol):
         else:
             self._arrived()
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell who waits."""
         self._closed = True
         self._arrived()

@@ -172,7 +172,7 @@ def _merge(headers: Iterable[tuple[A, A]], wanted: Iterable[tuple[A, A]], comma:
     return merged
 
 
-def _merge_list(lines: Iterable[A], comma: A) -> A:
+def _merge_list(lines: Iterable[Any], comma: Any) -> Any:
     names = {item.strip().lower(): item.strip() for line in lines for item in line.split(comma[:1])}
     names.pop(comma[:0], None)
     return next((name for name in names if name in _EVERYTHING), comma.join(names.values()))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from django.db import migrations, models
-from django.db.migrations.operations.base import Operation
 
 
 class Migration(migrations.Migration):
     """The first one."""
 
     initial = True
-    operations: ClassVar[list[Operation]] = [
+    operations = (
         migrations.CreateModel(
             name="Customer",
             fields=[
@@ -31,4 +28,4 @@ class Migration(migrations.Migration):
             ],
             options={"db_table": "orders", "ordering": ("-id",)},
         ),
-    ]
+    )
