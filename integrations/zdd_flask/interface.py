@@ -67,7 +67,8 @@ class ZddSessionInterface(SessionInterface):
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Settle what the leave will save; where nobody performs one, save here."""
-        if accessed := session.accessed:
+        accessed = session.accessed
+        if accessed and not (isinstance(session, ZddSession) and session.visit.varies):
             response.vary.add("Cookie")
         if isinstance(session, ZddSession):
             self._save(app, session, response)

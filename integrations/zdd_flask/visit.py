@@ -77,6 +77,11 @@ class Visit:
             self.zdd.sessions.stage(self.exchange, self._turn, self._deliver)
         return self._turn
 
+    @property
+    def varies(self) -> bool:
+        """Whether the leave gives the answer its ``Vary: Cookie``."""
+        return self.attached and ("vary", "Cookie") in self.exchange.response_headers
+
     def load(self) -> Turn:
         """Load the session: one trip, once, and none where the request carries no id.
 

@@ -94,16 +94,14 @@ def main() -> int:
         with RespTap(engine.url) as tap:
             counted = {name: count(name, tap) for name in names}
         running = {name: stack.enter_context(contender(name, engine.url)) for name in names}
-        calls = {
-            name: {kind: one.do("calls", path=path) for kind, path in PATHS.items()} for name, one in running.items()
-        }
+        calls = {name: [one.do("calls", path=path) for path in PATHS.values()] for name, one in running.items()}
         cpu, server = spend(running, engine, options.rounds, options.requests)
         lost = {name: one.do("race", rounds=options.races) for name, one in running.items()}
     show("trips / commands", {name: [f"{trips}/{sent}" for trips, sent in counted[name].values()] for name in names})
     show("calls", {name: [f"{number:.0f}" for number in calls[name]] for name in names})
     show("CPU µs", {name: [f"{statistics.median(spent):.0f}" for spent in cpu[name].values()] for name in names})
     show(
-        "the server's CPU µs",
+        "CPU µs of the server",
         {name: [f"{statistics.median(on):.0f}" for on in server[name].values()] for name in names},
     )
     show("CPU, ours to theirs", ratios(cpu))

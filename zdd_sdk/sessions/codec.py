@@ -39,6 +39,9 @@ MAX_DEPTH = 32
 _TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _DATETIME, _TIME, _TIMEDELTA, _BIGINT, _PAIRS, _MARKUP = range(1, 13)
 
 _HEADER = bytes((CODEC, 0))
+_USUAL = frame(_HEADER, format=FORMAT)
+"""What stands in front of every payload that no typed model describes."""
+
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _SETTLED = frozenset(
     {str, int, bool, float, bytes, type(None), Decimal, UUID, dt.date, dt.datetime, dt.time, dt.timedelta}
@@ -75,12 +78,15 @@ def decode(data: bytes) -> Any:
         RecordTooNew: a newer release wrote it: an unknown frame format, codec or extension.
         RecordUndecodable: the bytes are not what the frame says.
     """
+    return _unpack(data[len(_USUAL) :] if data.startswith(_USUAL) else _payload(data))
+
+
+def _payload(data: bytes) -> bytes:
     _, body = unframe(data, newest=FORMAT)
     if body[:1] != _HEADER[:1]:
         message = f"codec {body[0] if body else 'missing'}; this release reads {CODEC}"
         raise (RecordTooNew(message) if body and body[0] > CODEC else RecordUndecodable(message))
-    start = 2 + (body[1] if len(body) > 1 else 0)
-    return _unpack(body[start:])
+    return body[2 + (body[1] if len(body) > 1 else 0) :]
 
 
 def shows_as(value: Any, data: bytes) -> bool:

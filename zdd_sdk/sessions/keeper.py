@@ -119,7 +119,7 @@ class Keeper:
             self._begin_anew(turn, store)
             return
         ids = self.everywhere(ids)
-        places = [self.places.place(identity) for identity in ids]
+        places = [*map(self.places.place, ids)]
         try:
             replies = await self.ask(store, [Load(place, rotate) for place in places])
         except StoreUnavailable as error:

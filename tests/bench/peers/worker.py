@@ -38,8 +38,8 @@ class Wsgi:
         parts = urlsplit(target)
         environ = {
             "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": parts.path, "QUERY_STRING": parts.query,
-            "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost",
-            "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr, "wsgi.version": (1, 0),
+            "SERVER_NAME": "localhost", "SERVER_PORT": "443", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "localhost",
+            "wsgi.url_scheme": "https", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr, "wsgi.version": (1, 0),
             "wsgi.multithread": True, "wsgi.multiprocess": True, "wsgi.run_once": False,
             "HTTP_COOKIE": _header(cookies),
         }  # fmt: skip
@@ -85,9 +85,9 @@ class Asgi:
     async def _ask(self, target: str, cookies: Cookies) -> str:
         parts = urlsplit(target)
         scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https",
             "path": parts.path, "raw_path": parts.path.encode(), "query_string": parts.query.encode(),
-            "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+            "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 443),
             "headers": [(b"host", b"localhost"), (b"cookie", _header(cookies).encode())],
         }  # fmt: skip
         sent: list[Any] = []

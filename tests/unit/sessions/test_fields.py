@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 from tests.unit.sessions.values import values
 from zdd_sdk.errors import RecordTooNew, SessionTooLarge, SessionValueError
@@ -119,3 +121,38 @@ def test_names_that_can_be(name):
     fields = Fields({}, BIG)
     fields.write(name, 1)
     assert fields.read(name) == 1
+
+
+@pytest.mark.parametrize(
+    ("stored", "becomes"),
+    [
+        (1, True),
+        (1, 1.0),
+        (0.0, -0.0),
+        (1, Decimal(1)),
+        ("a", Markup("a")),
+        ([], ()),
+        ([1], (1,)),
+        ({1}, frozenset({1})),
+    ],
+)
+def test_a_change_of_nothing_but_the_type_is_noticed(stored, becomes):
+    fields = Fields({"a": codec.encode([stored])}, BIG)
+    fields.read("a")[0] = becomes
+    sets, _ = fields.changes()
+    (result,) = codec.decode(sets["a"])
+    assert repr(result) == repr(becomes)
+
+
+@pytest.mark.parametrize(
+    "value", [{3, 1, 2}, frozenset("abc"), {"b": 1, "a": 2}, [10**5000], Markup("x"), float("nan")]
+)
+def test_what_is_as_it_was_is_no_change_however_it_looks(value):
+    fields = Fields({"a": codec.encode([value])}, BIG)
+    fields.read("a")
+    assert fields.changes() == ({}, set())
+
+
+def test_control_looks_without_types_would_not_notice():
+    assert [1] == [True] == [1.0] == [Decimal(1)]
+    assert not any(codec.shows_as([value], codec.encode([1])) for value in (True, 1.0, Decimal(1)))
