@@ -34,6 +34,9 @@ from typing import Any
 from tests.bench.mixed_users import Tally, Told, User, World
 from zdd_sdk.store.engine import Engine, start_engine
 
+_SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""Python 3.11.3 and older know no filter."""
+
 ROOT = Path(__file__).parents[2]
 BEFORE = "77b8546"
 """The release before: layout 1 of sessions, without index, merges or rotations."""
@@ -132,7 +135,7 @@ def checkout(commit: str, into: Path) -> Path | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     with tarfile.open(fileobj=BytesIO(packed)) as archive:
-        archive.extractall(into, filter="data")
+        archive.extractall(into, **_SAFELY)
     return into
 
 

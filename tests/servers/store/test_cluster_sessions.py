@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.flows.sessions.visitor import Visitor, key_of, login, make_sessions, state, writing
-from zdd_sdk.errors import SessionReadOnly, SessionUnavailable
+from zdd_sdk.errors import SessionUnavailable
 from zdd_sdk.sessions import keeper
 from zdd_sdk.sessions.ids import random_tag
 from zdd_sdk.store.slots import key_slot
@@ -110,17 +110,3 @@ def test_a_rotation_on_a_node_that_is_away_happens_to_both_ids_or_to_none(
             node.ask("HSET", key_of(before), "_x", 1)
         assert answered(flow, made, writing(more=1)).status == 200
         assert answered(flow, made, state).result == (user, {"cart": [1], "more": 1})
-
-
-def test_control_apart_the_mark_of_a_session_that_was_never_made_loses_it(
-    cluster: Cluster, visitor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two slots in one wave, as it must not be: the create is lost with its node, and the mark is carried out."""
-    made, flow, home = visitor
-    monkeypatch.setattr(type(flow.store), "cluster", False)
-    exchange, before = under_way(flow, made, login("ada")), made.cookie
-    home.pause()
-    flow(made.depart(exchange))
-    home.resume()
-    made.cookie = before
-    assert isinstance(answered(flow, made, writing(more=1)).error, SessionReadOnly), "a marker, and no login"
