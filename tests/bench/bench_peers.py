@@ -54,9 +54,8 @@ class Contender:
         return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(10)
+        with self.process:  # closes the pipes and waits
+            pass
 
 
 @contextmanager
@@ -85,7 +84,7 @@ def count(name: str, tap: RespTap) -> dict[str, tuple[int, int]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="of CPU")
-    parser.add_argument("--requests", type=int, default=100, help="per round")
+    parser.add_argument("--requests", type=int, default=300, help="per round")
     parser.add_argument("--races", type=int, default=300)
     parser.add_argument("--only", default="", help="contenders whose name contains this")
     options = parser.parse_args()
