@@ -32,7 +32,7 @@ async def all_of_them(session):
 
 
 async def oldest(session):
-    listed = sorted(await session.devices(), key=lambda device: device.label)
+    listed = sorted(await session.devices(), key=lambda device: (device.label, device.current, device.created))
     return bool(listed) and await session.logout_device(listed[0].handle)
 
 
